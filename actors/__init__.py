@@ -7,7 +7,7 @@
     ├── dispatcher      deadline heap, batches of twenty, sinks
     ├── counters        the counters' own supervisor
     │   └── counter-0 … N   one SQLite ledger each
-    └── consumer        nsqd -> counters
+    └── consumer        nsqd -> counters; there may be several
 
     nsqd ──plays──▶ consumer ──Plays────▶ counter-k ──Pending───▶ dispatcher ──publish──▶ client
       ◀────FIN────          ◀──Counted──           ◀──Collect────

@@ -1,5 +1,6 @@
 """The consumer process: plays from nsqd to the counters, and FIN when they are counted.
 
+There may be several. They know nothing of each other: nsqd gives each message to one of them.
 It owns the source. The rules are in `core/consumer/rules.py`; this carries out their effects.
 """
 
@@ -19,6 +20,7 @@ from .core.consumer.ready_count import ReadyCounts
 from .core.consumer.rules import QUIET_TICK_MS, ConsumerRules
 from .core.consumer.stalls import Stalls
 from .core.consumer.terms import Terms
+from .core.consumers import share_of
 from .core.effects import Send
 from .core.messages import ConsumerInbox
 from .core.shards import shard_number
@@ -62,7 +64,9 @@ class Consumer(Actor[ConsumerInbox, Settings]):
     ):
         super().__init__(start_args, host)
         self._shards = self.options.counters.shards
-        self.rules = rules(self._shards, self.options.nsq.max_in_flight, ready_counts, stalls)
+        nsq = self.options.nsq
+        share = share_of(start_args.id, nsq.consumers, nsq.max_in_flight)
+        self.rules = rules(self._shards, share, ready_counts, stalls)
         self._open = opener
         self._source: Source | None = None
         self._before = _told_in(start_args.last_stats)
@@ -209,7 +213,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
             self._source.close()
 
     def _tick(self) -> None:
-        """Look for stalled connections and at each nsqd, and share `max_in_flight`, now and again."""
+        """Look for stalled connections and at each nsqd, and divide what may be in flight, now and again."""
         now_ms = self.host.monotonic_ms()
         self._perform(self.rules.tick(now_ms))
         self._log_refused(now_ms)

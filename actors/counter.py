@@ -15,12 +15,13 @@ from msgspec import structs
 
 from .config import Settings
 from .core import totals
+from .core.consumers import is_consumer
 from .core.counter.accounts import Accounts
 from .core.counter.changes import Tallies
 from .core.counter.effects import Commit
 from .core.counter.ledger import Ledger
 from .core.counter.lookup import look_up
-from .core.counter.rules import CONSUMER, CounterRules
+from .core.counter.rules import CounterRules, Received
 from .core.counter.seen_ids import SeenIds
 from .core.effects import Send, is_for
 from .core.histogram import COMMIT_BOUNDS_S, Histogram, HistogramStats
@@ -72,7 +73,7 @@ class Counter(Actor[CounterInbox, Settings]):
         self._open = opener
         self._kinds = rules, ledger, seen_ids
         self._alarm = Alarm(host, self._handle_all)
-        self._inbox: list[CounterInbox] = []
+        self._inbox: list[Received] = []
         self._reused_said = 0
         self._say_reused_ms = 0
 
@@ -99,11 +100,11 @@ class Counter(Actor[CounterInbox, Settings]):
         )
 
     def handle(self, peer: str, messages: list[CounterInbox]) -> None:
-        """Take what came. What both peers sent while a commit was made goes into one commit."""
+        """Take what came. What all peers sent while a commit was made goes into one commit."""
         if not self._inbox:
             self.host.call_later(0.0, self._handle_all)
-        self._inbox += messages
-        if peer == CONSUMER:
+        self._inbox += [(peer, message) for message in messages]
+        if is_consumer(peer):
             self.host.say_resumed()
 
     def _handle_all(self) -> None:
@@ -118,7 +119,7 @@ class Counter(Actor[CounterInbox, Settings]):
         self.rules.hurry()
         self._handle_all()  # now, because an answer to this incarnation means nothing to the next one
         self.effects.forget(partial(is_for, peer))
-        held = "nsqd will redeliver what it held" if peer == CONSUMER else "what is pending stays here"
+        held = "nsqd will redeliver what it held" if is_consumer(peer) else "what is pending stays here"
         log.debug("%s is gone; %s", peer, held)
 
     def stats(self) -> bytes:

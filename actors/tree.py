@@ -1,7 +1,7 @@
 """Which children there are, in which order they start, and which are linked.
 
 Children that don't need each other start side by side: nsqd and client, and the counters. The others start
-when all before them run. They stop in reverse order: the consumer, which gives plays to the others, is first.
+when all before them run. They stop in reverse order: consumers, which give plays to the others, are first.
 
     root
     ├── nsqd            only when the settings name no nsqd and no nsqlookupd
@@ -9,7 +9,7 @@ when all before them run. They stop in reverse order: the consumer, which gives 
     ├── dispatcher      it compares all stores before any is written
     ├── counters        their own supervisor, with its own restart rules: they are many and alike
     │   └── counter-0 … counter-N-1
-    └── consumer
+    └── consumer        several are consumer-0 … consumer-N-1
 """
 
 from msgspec.structs import replace
@@ -22,11 +22,11 @@ from .config import (
     listener_variables,
     queue_variables,
 )
+from .core.consumers import consumers_of
 from .core.shards import counter_of
 from .supervision.restarts import AutoShutdown, ChildSpec, Restart, Strategy, SupervisorSpec
 from .system.addresses import leads_to
 
-CONSUMER = "consumer"
 DISPATCHER = "dispatcher"
 CLIENT = "client"
 NSQD = "nsqd"
@@ -40,6 +40,7 @@ def root_spec(settings: Settings) -> ChildSpec:
     shutdown_ms = int(rules.shutdown_timeout_s * 1000)
     counters = [counter_of(shard) for shard in range(settings.counters.shards)]
     receiver = _receiver(settings)
+    consumers = consumers_of(settings.nsq.consumers)
     children = []
     if settings.embedded:
         children.append(_receiver_spec(NSQD, "actors.embedded_nsqd.actor:Nsqd", receiver, shutdown_ms))
@@ -55,15 +56,19 @@ def root_spec(settings: Settings) -> ChildSpec:
             drains=True,
             environment=_of_sink(settings),
         ),
-        _counters_spec(settings, counters),
-        ChildSpec(
-            CONSUMER,
-            "actors.consumer:Consumer",
-            shutdown_ms=shutdown_ms,
-            peers=tuple(counters),
-            drains=True,
-            intake=True,
-            environment=queue_variables(settings.nsq),
+        _counters_spec(settings, counters, consumers),
+        *(
+            ChildSpec(
+                consumer,
+                "actors.consumer:Consumer",
+                shutdown_ms=shutdown_ms,
+                peers=tuple(counters),
+                drains=True,
+                intake=True,
+                environment=queue_variables(settings.nsq),
+                after=(COUNTERS,),  # which are started when all others run
+            )
+            for consumer in consumers
         ),
     ]
     supervisor = SupervisorSpec(
@@ -119,7 +124,7 @@ def secret_variables(settings: Settings) -> set[str]:
     }
 
 
-def _counters_spec(settings: Settings, counters: list[str]) -> ChildSpec:
+def _counters_spec(settings: Settings, counters: list[str], consumers: list[str]) -> ChildSpec:
     """The spec of the counters' supervisor.
 
     It is significant: when it gives up, the service has no ledger to count in, and another restart would not
@@ -132,7 +137,7 @@ def _counters_spec(settings: Settings, counters: list[str]) -> ChildSpec:
             counter,
             "actors.counter:Counter",
             shutdown_ms=shutdown_ms,
-            peers=(DISPATCHER, CONSUMER),
+            peers=(DISPATCHER, *consumers),
             after=(),
         )
         for counter in counters
@@ -163,7 +168,8 @@ def children_of(spec: ChildSpec) -> list[str]:
 
 def groups_to_poll(settings: Settings) -> list[list[str]]:
     """The ids of the children with stats. A child that gives plays comes before the child that gets them."""
-    return [[CONSUMER], [counter_of(shard) for shard in range(settings.counters.shards)], [DISPATCHER]]
+    counters = [counter_of(shard) for shard in range(settings.counters.shards)]
+    return [consumers_of(settings.nsq.consumers), counters, [DISPATCHER]]
 
 
 def follows_client(url: str) -> bool:

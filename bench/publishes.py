@@ -278,7 +278,7 @@ class _World:
                 case Send(_, message) if isinstance(message, DispatcherInbox):
                     waiting += self._dispatching.handle(0, [message], now_ms)
                 case Send(_, message) if isinstance(message, CounterInbox):
-                    waiting += self._counting.handle([message], now_ms, now_ms * 1_000_000)
+                    waiting += self._counting.handle([("", message)], now_ms, now_ms * 1_000_000)
 
 
 def _counted_before(trace: list[Play]) -> Accounts:

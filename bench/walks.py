@@ -21,9 +21,9 @@ import numpy as np
 
 from actors.core.counter.accounts import ARRIVED_NS, TOTAL, Accounts
 from actors.core.counter.ledger import Ledger
-from actors.core.counter.rules import CounterRules
+from actors.core.counter.rules import DISPATCHER, CounterRules, Received
 from actors.core.counter.seen_ids import SeenIds
-from actors.core.messages import CounterInbox, Recall
+from actors.core.messages import Recall
 from actors.core.table import VideoTable
 
 from .command import parser, show
@@ -74,7 +74,7 @@ def _pending(videos: int) -> CounterRules:
 
 def _recall(rules: CounterRules) -> Iterator[int]:
     """The CPU (ns) of each turn until everything is told."""
-    inbox: list[CounterInbox] = [Recall()]
+    inbox: list[Received] = [(DISPATCHER, Recall())]
     while inbox or rules.wakeup_ms() is not None:
         yield _timed(lambda some: rules.handle(some, 1, MS_NS), inbox)
         inbox = []

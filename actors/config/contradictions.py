@@ -41,6 +41,12 @@ def contradictions(settings: Settings) -> list[str]:
             f"dispatch.realtime_linger_ms = {dispatch.realtime_linger_ms:g}, expected at most "
             f"dispatch.deadline_s = {dispatch.deadline_s:g} s"
         )
+    if settings.nsq.consumers > settings.nsq.max_in_flight:
+        problems.append(
+            f"nsq.consumers = {settings.nsq.consumers} with nsq.max_in_flight = "
+            f"{settings.nsq.max_in_flight}, expected at most as many consumers: they share it, and each "
+            "needs room for a message"
+        )
     problems += _unpaired(settings.nsq)
     problems += _without_tls(settings.nsq)
     if settings.embedded:

@@ -82,6 +82,7 @@ class NsqSection(Struct, frozen=True, kw_only=True):
     nsqd_tcp_addresses: list[NsqdAddress] = []
     nsqd_http_addresses: list[NsqdHttpAddress] = []
     lookupd_http_addresses: list[LookupdAddress] = []
+    consumers: Annotated[int, _whole(1, 16, "processes")] = 1
     max_in_flight: Annotated[int, _whole(1, 1_000_000, "messages")] = 2500
     msg_timeout_s: Annotated[float, _number(1, 900, "s")] = 5.0
     tls: Switch = False

@@ -18,10 +18,11 @@ class NsqdStats(Struct, frozen=True, array_like=True):
     not known. `in_flight`: messages received from it and not finished. `last_age_ms`: how old the message
     last received from it was when it came, by nsqd's stamp; None before the first. `names`: all "host:port"s
     that lead to it, as far as is known. `held`: how many messages it held for us when it was last looked at,
-    `looked_ms` ago; both None before the first look. `own_end`: our end of the connection, which has lasted
-    for `connected_ms`. `wrong_http`: an HTTP address that the settings give and that is another nsqd's, else
-    "". `is_checked`: whether that is known. `identity`: by what its messages are known beside its names:
-    "node id", "node id and host name", or "address" for nothing. `node_id`, `host`: what is known of these.
+    `looked_ms` ago; both None before the first look. `own_ends`: our end of the connection, which has lasted
+    for `connected_ms`; of several consumers together (`service/consumers.py`) one of each. `wrong_http`: an
+    HTTP address that the settings give and that is another nsqd's, else "". `is_checked`: whether that is
+    known. `identity`: by what its messages are known beside its names: "node id", "node id and host name", or
+    "address" for nothing. `node_id`, `host`: what is known of these.
     """
 
     address: str
@@ -33,7 +34,7 @@ class NsqdStats(Struct, frozen=True, array_like=True):
     names: list[str] = []
     held: int | None = None
     looked_ms: int | None = None
-    own_end: str = ""
+    own_ends: list[str] = []
     connected_ms: int = 0
     wrong_http: str = ""
     is_checked: bool = True

@@ -22,7 +22,7 @@ from ..system.exits import Failure
 from ..tree import DISPATCHER
 from .advice import advice, no_process, why_no_republish
 from .handlers import Command, Handler
-from .running_changes import CALL_TIMEOUT_S, CHILDREN
+from .running_changes import CALL_TIMEOUT_S, PARTS
 from .status import ServiceView
 
 ACTION_ANSWER_S = 60  # an action that takes longer goes on, and the answer says so
@@ -137,8 +137,8 @@ class _Pause(Command):
     async def post(self, action: str, part: str) -> None:
         if not self.begins(action, part):
             return
-        if part not in CHILDREN:
-            self.refuse(404, f"{action} {part!r}, expected {' or '.join(CHILDREN)}")
+        if part not in PARTS:
+            self.refuse(404, f"{action} {part!r}, expected {' or '.join(PARTS)}")
         else:
             self.done(await self.service.changes.pause(part, action == "pause"))
 

@@ -6,6 +6,7 @@ not committed. Those counts are added from then on. Histograms are not stored: t
 incarnation before told last, so they fall only if an older answer comes late. Pure.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Set
 from typing import TypeAlias
 
@@ -37,8 +38,25 @@ class Figures:
 
     def __init__(self) -> None:
         self._shown: dict[str, _Shown] = {}
-        self.reads = self.reads_by_ticker = 0  # of the consumer, which goes on from what it told before
-        self.dead_letters: dict[str, int] = {}  # by reason, likewise
+        self._consumers: dict[str, ConsumerStats] = {}  # each goes on from what it told before
+
+    @property
+    def reads(self) -> int:
+        """How many reads from nsqds had messages: see `ConsumerStats`."""
+        return sum(one.reads for one in self._consumers.values())
+
+    @property
+    def reads_by_ticker(self) -> int:
+        """How many of them left fewer messages in flight than RDY."""
+        return sum(one.reads_by_ticker for one in self._consumers.values())
+
+    @property
+    def dead_letters(self) -> dict[str, int]:
+        """The dead letters by reason."""
+        found: Counter[str] = Counter()
+        for one in self._consumers.values():
+            found.update(one.dead_letters)
+        return dict(found)
 
     @property
     def by_child(self) -> dict[str, Counting]:
@@ -55,13 +73,20 @@ class Figures:
         consumers: list[Stats] = [one for _, one in told.values() if isinstance(one, ConsumerStats)]
         for child, (incarnation, stats) in told.items():
             if isinstance(stats, ConsumerStats):
-                self.reads = max(self.reads, stats.reads)
-                self.reads_by_ticker = max(self.reads_by_ticker, stats.reads_by_ticker)
-                for why, letters in stats.dead_letters.items():
-                    self.dead_letters[why] = max(self.dead_letters.get(why, 0), letters)
+                self._take_consumer(child, stats)
             else:
                 self._take(child, incarnation, stats)
         return [*consumers, *map(_with_lost, self._shown.values())]
+
+    def _take_consumer(self, child: str, stats: ConsumerStats) -> None:
+        before = self._consumers.get(child, stats)
+        letters = Counter(before.dead_letters) | Counter(stats.dead_letters)  # of each the larger count
+        self._consumers[child] = structs.replace(
+            stats,
+            reads=max(before.reads, stats.reads),
+            reads_by_ticker=max(before.reads_by_ticker, stats.reads_by_ticker),
+            dead_letters=dict(letters),
+        )
 
     def _take(self, child: str, incarnation: int, stats: Counting) -> None:
         shown = self._shown.get(child)

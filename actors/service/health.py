@@ -14,7 +14,7 @@ from ..sources.lookup import shown
 from ..supervision.application import Application
 from ..supervision.states import State
 from ..system.http_server import OwnHandler
-from .queue_look import last_of_consumer
+from .consumers import told_by_consumers
 
 PROBES = ("/livez", "/readyz", "/healthz")  # answered whatever the Host header says
 
@@ -47,7 +47,7 @@ def reasons(service: HealthView) -> list[str]:
     for child_id in down(service):
         state = f"is {states[child_id]}" if child_id in states else "was deleted"
         found.append(f"{child_id} {state}, expected running")
-    if not last_of_consumer(service.application).connections:
+    if not told_by_consumers(service.application).connections:
         found.append(f"no nsqd is connected, expected {_where(service.application.options)}")
     return found
 

@@ -152,8 +152,9 @@ class Lifecycle:
         if not starting.done():
             starting.cancel()
         elif starting.exception() is None:
-            host = {"hostname": host_name()}  # nsqd knows our connections by it
-            facts = {"pid": self.pid, "secret": self.secret, **host, **self.addresses()}
+            # nsqd knows our connections by the host, and `check` by how many there are.
+            known = {"hostname": host_name(), "consumers": self.application.options.nsq.consumers}
+            facts = {"pid": self.pid, "secret": self.secret, **known, **self.addresses()}
             runfile.write(self._state_dir, facts)
             self._state.all_made(facts)
             self._say_that_all_run()

@@ -18,14 +18,14 @@ from ..sources.readers import Reader
 class NsqdLook(Struct, frozen=True):
     """An nsqd in a look. `queue`: its answer to GET /stats, None without one.
 
-    `missed`: the nsqd can be asked, and this look has no answer of it. `was_connected`: whether we were
-    connected to it before it was asked; `nsqd` says whether we were afterwards.
+    `missed`: the nsqd can be asked, and this look has no answer of it. `connections`: how many our consumers
+    had to it before it was asked, or afterwards, if that is more.
     """
 
     nsqd: NsqdStats
     queue: QueueStats | None = None
     missed: bool = False
-    was_connected: bool = False
+    connections: int = 0
 
     @property
     def others(self) -> int:
@@ -34,7 +34,7 @@ class NsqdLook(Struct, frozen=True):
             return 0
         if self.queue.others is not None:
             return len(self.queue.others)
-        return max(0, self.queue.clients - (self.nsqd.connected or self.was_connected))
+        return max(0, self.queue.clients - max(self.connections, self.nsqd.connected))
 
     @property
     def depth(self) -> int | None:
@@ -56,7 +56,7 @@ class GoneLook(Struct, frozen=True):
 class Look(Struct, frozen=True):
     """What one look saw.
 
-    `connections`: how many nsqds we are connected to. `heard`: the stats of each child that answered.
+    `connections`: how many our consumers have to nsqds. `heard`: the stats of each child that answered.
     `silent`: the ids of the others. `gone`: the nsqds that are not in `nsqds` any more. `unheard`: as in
     `ConsumerStats`.
     """

@@ -10,6 +10,7 @@ import asyncio
 from msgspec.structs import replace
 
 from ..config import Settings
+from ..core.consumers import is_consumer
 from ..core.stats import ConsumerStats, NsqdStats, decode
 from ..sources.discovery import ask_for_topic
 from ..sources.lookup import NSQDS_MAX, Found
@@ -17,10 +18,9 @@ from ..sources.nsqd_http import TIMEOUT_S, QueueStats, next_port, readers, stats
 from ..sources.readers import OurEnds, client_id_of, others_of
 from ..sources.security import PLAIN, Security
 from ..supervision.application import Application
-from ..supervision.states import State
 from ..supervision.worker import Worker
 from ..system.host_name import host_name
-from ..tree import CONSUMER
+from .consumers import told_by_consumers
 from .gone import KnownNsqds
 from .progress import GoneLook, Look, NsqdLook
 
@@ -42,9 +42,9 @@ class Looks:
         self._began_s = -APART_S
 
     def told(self, worker: Worker) -> None:
-        """A child has told its stats. Note which nsqds the consumer knows of: one may go before a look."""
-        if worker.spec.id == CONSUMER:
-            self._queue.note(_told_by(worker))
+        """A child has told its stats. Note which nsqds a consumer knows of: one may go before a look."""
+        if is_consumer(worker.spec.id):
+            self._queue.note(told_by_consumers(self._application))
 
     async def fresh(self) -> Look:
         """Return a look that begins after this call. All calls during a look share the next one."""
@@ -63,15 +63,14 @@ class Looks:
 
     async def _look(self) -> Look:
         settings = self._application.options
-        before = last_of_consumer(self._application)
+        before = told_by_consumers(self._application)
         self._queue.note(before)
         known = nsqds_known(settings, before)
         asked, named = await asyncio.gather(self._queue.ask(settings, known), self._queue.named(settings))
         stats = await self._application.poll(self._polled)
         heard = {child_id: decode(one) for child_id, one in stats.items()}
         silent = [child_id for group in self._polled for child_id in group if child_id not in heard]
-        consumer = heard.get(CONSUMER, last_of_consumer(self._application))
-        assert isinstance(consumer, ConsumerStats)
+        consumer = told_by_consumers(self._application, heard)
         self._queue.note(consumer)
         now_known = nsqds_known(settings, consumer)
         # What was told at an HTTP address that is another one now is no answer of this nsqd.
@@ -80,12 +79,17 @@ class Looks:
             if was_http.get(one.address, "") not in ("", one.http_address):
                 asked.pop(one.address)
         nsqds = self._queue.seen([*now_known, *_not_known(named, consumer)], asked)
-        # Without an answer of the consumer, a connection of the next one would look like another's.
-        ends = _ends(before) | _ends(consumer) if CONSUMER in heard else None
+        # Without an answer of a consumer, a connection of the next one would look like another's.
+        consumers = settings.nsq.consumers
+        ours = OurEnds(host_name(), _ends(before) | _ends(consumer), consumers=consumers)
+        is_known = not any(map(is_consumer, silent))
         client_id = client_id_of(settings.supervisor.state_dir)
-        connected = {one.address for one in known if one.connected}
-        nsqds = [replace(one, was_connected=one.nsqd.address in connected) for one in nsqds]
-        nsqds = [_with_others(one, client_id, ends) for one in nsqds]
+        had = {one.address: _connections(one) for one in known}
+        nsqds = [_with_others(one, client_id, ours, is_known) for one in nsqds]
+        nsqds = [
+            replace(one, connections=max(_connections(one.nsqd), had.get(one.nsqd.address, 0)))
+            for one in nsqds
+        ]
         gone = self._queue.gone(asked)
         return Look(nsqds, consumer.connections, heard, silent, gone, consumer.unheard)
 
@@ -172,7 +176,7 @@ class QueueLooks:
         self, found: QueueStats | None, http_address: str, settings: Settings, nsqd: NsqdStats
     ) -> QueueStats | None:
         """Ask who reads the channel, if the number of its consumers does not tell that only we do."""
-        if found is None or found.clients <= int(nsqd.connected):
+        if found is None or found.clients <= _connections(nsqd):
             return found
         tls = self._security.nsqd_tls()
         all_readers = await readers(http_address, settings.nsq.topic, settings.nsq.channel, tls)
@@ -216,34 +220,22 @@ def _not_known(named: list[Found], consumer: ConsumerStats) -> list[NsqdStats]:
 
 
 def _ends(consumer: ConsumerStats) -> frozenset[str]:
-    return frozenset(one.own_end for one in consumer.nsqds if one.own_end)
+    return frozenset(end for one in consumer.nsqds for end in one.own_ends if end)
 
 
-def _with_others(look: NsqdLook, client_id: str, ends: frozenset[str] | None) -> NsqdLook:
-    """Add who else reads the channel. `ends`: our ends of all connections; None if they are not known."""
+def _connections(nsqd: NsqdStats) -> int:
+    """How many connections our consumers have to an nsqd."""
+    return max(len(nsqd.own_ends), int(nsqd.connected))
+
+
+def _with_others(look: NsqdLook, client_id: str, ours: OurEnds, is_known: bool) -> NsqdLook:
+    """Add who else reads the channel. `ours`: our ends of all connections. `is_known`: these are all."""
     if look.queue is None or look.queue.readers is None:
         return look
-    is_ours = look.nsqd.connected and ends is not None
-    connected_s = look.nsqd.connected_ms / 1000 if is_ours else None
-    ours = OurEnds(host_name(), ends or frozenset(), connected_s)
+    if is_known and _connections(look.nsqd) >= ours.consumers:
+        ours = replace(ours, connected_s=look.nsqd.connected_ms / 1000)
     queue = replace(look.queue, others=others_of(look.queue.readers, client_id, ours))
     return replace(look, queue=queue)
-
-
-def last_of_consumer(application: Application[Settings]) -> ConsumerStats:
-    """Return what the consumer said last. While it does not run, it has no connection."""
-    worker = next((one for one in application.workers() if one.spec.id == CONSUMER), None)
-    return ConsumerStats(0, 0, 0) if worker is None else _told_by(worker)
-
-
-def _told_by(consumer: Worker) -> ConsumerStats:
-    told = decode(consumer.stats) if consumer.stats else None
-    if not isinstance(told, ConsumerStats):
-        return ConsumerStats(0, 0, 0)
-    if consumer.state is State.RUNNING:
-        return told
-    gone = [replace(one, connected=False, ready_count=0, in_flight=0) for one in told.nsqds]
-    return ConsumerStats(0, 0, 0, gone)
 
 
 def nsqds_known(settings: Settings, consumer: ConsumerStats) -> list[NsqdStats]:

@@ -1,20 +1,23 @@
 """What somebody paused or set while the service runs. It holds until the next start of the service.
 
-The service has it, and not the children: each incarnation of the consumer and of the dispatcher is started
+The service has it, and not the children: each incarnation of a consumer and of the dispatcher is started
 with its orders, so one that was killed in a pause is paused from its first moment on.
 """
 
+import asyncio
+
 from ..config import Settings, checked_value, with_values
 from ..core import calls
+from ..core.consumers import consumers_of
 from ..supervision.application import Application
 from ..supervision.states import State
 from ..supervision.worker import Worker
 from ..system.installation import service_command
-from ..tree import CONSUMER, DISPATCHER
+from ..tree import DISPATCHER
 from . import descriptors
 
 CALL_TIMEOUT_S = 10
-CHILDREN = {"consuming": CONSUMER, "publishing": DISPATCHER}  # who has to pause
+PARTS = CONSUMING, PUBLISHING = "consuming", "publishing"
 
 
 class RunningChanges:
@@ -22,13 +25,13 @@ class RunningChanges:
 
     def __init__(self, application: Application[Settings]):
         self._application = application
-        self.paused = dict.fromkeys(CHILDREN, False)
+        self.paused = dict.fromkeys(PARTS, False)
         self.values: dict[str, float] = {}
 
     async def pause(self, part: str, paused: bool) -> str:
         """Pause or resume "consuming" or "publishing". Returns what holds now, in words."""
         was, self.paused[part] = self.paused[part], paused
-        told = await self._instruct(CHILDREN[part])
+        told = await self._instruct(part)
         resume = f"`{service_command()} resume {part}` ends that"
         if paused:
             return f"{part} is paused{' already' if was else ''}{told}; {resume}"
@@ -48,20 +51,22 @@ class RunningChanges:
             self.values.pop(name, None)
         else:
             self.values[name] = value
-        told = await self._instruct(DISPATCHER)
+        told = await self._instruct(PUBLISHING)
         return f"{name} is {value:g} until the next start{told}; the config file is as it was"
 
-    async def _instruct(self, child_id: str) -> str:
-        """Tell a child. Returns what is to be known of it, in words; "" if it holds to its orders."""
+    async def _instruct(self, part: str) -> str:
+        """Tell all children of a part. Returns what is to be known of them, in words; "" if all obey."""
+        consumers = consumers_of(self._application.options.nsq.consumers)
+        orders = calls.Orders(self.paused[part], dict(self.values) if part == PUBLISHING else {})
+        children = consumers if part == CONSUMING else [DISPATCHER]
+        return "".join(await asyncio.gather(*(self._tell(one, orders) for one in children)))
+
+    async def _tell(self, child_id: str, orders: calls.Orders) -> str:
         child = next((one for one in self._application.workers() if one.spec.id == child_id), None)
         if child is None:
             return f" ({child_id} was deleted)"
-        answer = await child.instruct(calls.encode(self._orders_of(child_id)), CALL_TIMEOUT_S)
+        answer = await child.instruct(calls.encode(orders), CALL_TIMEOUT_S)
         return _told(child) if answer is None else ""
-
-    def _orders_of(self, child_id: str) -> calls.Orders:
-        paused = any(self.paused[part] for part, child in CHILDREN.items() if child == child_id)
-        return calls.Orders(paused, dict(self.values) if child_id == DISPATCHER else {})
 
 
 def _told(child: Worker) -> str:

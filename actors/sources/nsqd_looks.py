@@ -58,7 +58,7 @@ class NsqdLooks:
             names=sorted(names),
             held=held,
             looked_ms=None if looked_s is None else self._ms_since(looked_s),
-            own_end=route.own_end if conn else "",
+            own_ends=[route.own_end] if conn else [],
             connected_ms=self._ms_since(route.connected_s) if conn else 0,
             wrong_http="" if http_address else wrong,
             is_checked=all(one.http_is_checked for one in same),

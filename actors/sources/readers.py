@@ -45,12 +45,14 @@ class OurEnds(Struct, frozen=True):
     """What we know of our own connections. `hostname`: of the machine that they come from.
 
     `ends`: their "host:port"s, as nsqd sees them if nothing between changes them; None if nobody can say.
-    `connected_s`: how long the one to this nsqd has lasted; None without one.
+    `connected_s`: how long the newest one to this nsqd has lasted; None if a consumer has none.
+    `consumers`: how many consumers we have; each has one connection to an nsqd.
     """
 
     hostname: str
     ends: frozenset[str] | None = None
     connected_s: float | None = None
+    consumers: int = 1
 
 
 def client_id_of(state_dir: str) -> str:
@@ -62,17 +64,18 @@ def client_id_of(state_dir: str) -> str:
 def others_of(readers: Sequence[Reader], client_id: str, ours: OurEnds) -> tuple[Reader, ...]:
     """Return the readers at one nsqd that are not the service with this id.
 
-    Readers with our id from our machine are ours, or those of a service on a copy of our state. We have one
-    connection to an nsqd, and maybe an old one for `OLD_S`. One that came after ours is not an old one.
+    Readers with our id from our machine are ours, or those of a service on a copy of our state. A consumer
+    has one connection to an nsqd, and maybe an old one for `OLD_S`. One that came after ours is not an old
+    one.
     """
     strangers = [one for one in readers if not client_id or one.client_id != client_id]
     alike = [one for one in readers if one not in strangers]
     copies = [one for one in alike if one.hostname != ours.hostname]
     here = sorted((one for one in alike if one not in copies), key=lambda one: one.connect_ts)
     if ours.ends is None:
-        copies += here[:-1]  # one is ours, whichever it is
+        copies += here[: -ours.consumers]  # so many are ours, whichever they are
     elif ours.connected_s is not None:
-        own = [one for one in here if one.remote_address in ours.ends] or here[-1:]
+        own = [one for one in here if one.remote_address in ours.ends] or here[-ours.consumers :]
         since = max((one.connect_ts for one in own), default=0)
         rest = [one for one in here if one not in own]
         copies += [one for one in rest if one.connect_ts > since or ours.connected_s >= OLD_S]

@@ -95,12 +95,17 @@ class Application(Generic[Options]):
     async def drain(self, timeout_s: float) -> list[Worker]:
         """Give each child, last first, `timeout_s` seconds to finish what it holds. Returns who did not.
 
-        From now on no command starts a child. A child whose restart is pending is started at once, so that it
-        finishes what it holds too; not one that brings in new work (`ChildSpec.intake`).
+        Those that bring in new work (`ChildSpec.intake`) are first, and all at once. From now on no command
+        starts a child. A child whose restart is pending is started at once, so that it
+        finishes what it holds too; not one that brings in new work.
         """
         self.root.close()
         drained = [one for one in reversed(self.workers()) if one.spec.drains]
-        return [one for one in drained if not await self._drain(one, timeout_s)]
+        intake = [one for one in drained if one.spec.intake]
+        ended = await asyncio.gather(*(self._drain(one, timeout_s) for one in intake))
+        left = [one for one, done in zip(intake, ended, strict=True) if not done]
+        rest = [one for one in drained if not one.spec.intake]
+        return left + [one for one in rest if not await self._drain(one, timeout_s)]
 
     async def _drain(self, worker: Worker, timeout_s: float) -> bool:
         end_s = time.monotonic() + timeout_s

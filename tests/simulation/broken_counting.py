@@ -17,7 +17,8 @@ from actors.core.counter.play_ids import PlayIds
 from actors.core.counter.rules import CounterRules
 from actors.core.counter.seen_chunks import PLAY_IDS, Admitted
 from actors.core.counter.seen_ids import SeenIds
-from actors.core.messages import NO_ROW, Recall
+from actors.core.effects import Send
+from actors.core.messages import NO_ROW, Counted, Plays, Recall, Rejected
 from actors.core.table import EMPTY
 
 # The consumer
@@ -147,6 +148,18 @@ class AnswersBeforeCommit(CounterRules):
         return sorted(super().handle(inbox, now_ms, wall_ns), key=lambda effect: isinstance(effect, Commit))
 
 
+class AnswersOneConsumer(CounterRules):
+    """Answers one consumer for all whose messages were counted together."""
+
+    def handle(self, inbox, now_ms, wall_ns):
+        first = next((peer for peer, one in inbox if isinstance(one, Plays | Rejected)), None)
+        effects = super().handle(inbox, now_ms, wall_ns)
+        return [
+            Send(first, one.message) if isinstance(one, Send) and isinstance(one.message, Counted) else one
+            for one in effects
+        ]
+
+
 class ForgetsSeenIds(CounterRules):
     """Leaves the ids out of the commit."""
 
@@ -162,7 +175,7 @@ class IgnoresRecall(CounterRules):
     """Does not answer a dispatcher that asks for all pending videos."""
 
     def handle(self, inbox, now_ms, wall_ns):
-        return super().handle([one for one in inbox if not isinstance(one, Recall)], now_ms, wall_ns)
+        return super().handle([one for one in inbox if not isinstance(one[1], Recall)], now_ms, wall_ns)
 
 
 class ForgetsTheRestOfARecall(CounterRules):

@@ -6,6 +6,8 @@ from typing import Any
 
 from actors import config
 from actors.config import Settings
+from actors.core.consumers import is_consumer
+from actors.core.counter.rules import DISPATCHER
 from actors.supervision.actor import StartArgs
 
 from . import parts
@@ -27,20 +29,22 @@ def make_actor(process: Process) -> Any:
     world = process.world
     orders = world.changes.orders_of(process.name)
     start_args = StartArgs(process.name, process.incarnation, "", settings_of(world.plan), orders=orders)
-    match process.name:
-        case "consumer":
-            return _consumer(process, start_args)
-        case "dispatcher":
-            return _dispatcher(process, start_args)
-        case _:
-            return _counter(process, start_args)
+    if is_consumer(process.name):
+        return _consumer(process, start_args)
+    if process.name == DISPATCHER:
+        return _dispatcher(process, start_args)
+    return _counter(process, start_args)
 
 
 @functools.lru_cache(maxsize=1)
 def settings_of(plan: Plan) -> Settings:
     """The settings of a run, as a config file would have them."""
     return config.Settings(
-        nsq=config.NsqSection(max_in_flight=plan.max_in_flight, play_id=PLAY_ID if plan.play_ids else ""),
+        nsq=config.NsqSection(
+            consumers=plan.consumers,
+            max_in_flight=plan.max_in_flight,
+            play_id=PLAY_ID if plan.play_ids else "",
+        ),
         counters=config.CountersSection(shards=plan.shards, dedupe_window_s=plan.window_ms / 1000),
         dispatch=config.DispatchSection(
             realtime_below=plan.realtime_below,

@@ -13,7 +13,7 @@ SECOND_MS = 1000
 
 
 class Changes:
-    """The orders of the consumer and the dispatcher, and what the limits were lately."""
+    """The orders of the consumers and the dispatcher, and what the limits were lately."""
 
     def __init__(self, world: Any, plan: Plan):
         self._world = world
@@ -24,7 +24,8 @@ class Changes:
 
     def orders_of(self, name: str) -> bytes:
         """What a child starts with."""
-        return calls.encode(self._orders[name]) if name in self._orders else b""
+        orders = self._orders.get(name.partition("-")[0])
+        return calls.encode(orders) if orders else b""
 
     def strike(self, fault: Fault) -> None:
         """Pause for a while, or set."""
@@ -52,8 +53,9 @@ class Changes:
     def _tell(self, name: str, orders: Orders) -> None:
         self._orders[name] = orders
         self._world.log("orders:", f"{name} {orders}")
-        if (process := self._world.processes.get(name)) is not None:
-            self._world.run(process, self._obey, process)
+        for process in list(self._world.processes.values()):
+            if process.name.partition("-")[0] == name:
+                self._world.run(process, self._obey, process)
 
     def _obey(self, process: Any) -> None:
         """Let a process hold to the newest orders. What its disk holds up was begun under the older ones."""

@@ -9,11 +9,10 @@ first, as in `actor.py`.
 from random import Random
 from typing import Any
 
-from actors.core.counter.rules import CONSUMER, DISPATCHER
 from actors.core.messages import ConsumerInbox, CounterInbox, DispatcherInbox
 from actors.supervision.mailbox import Decoder, encode
 
-INBOXES = {CONSUMER: ConsumerInbox, DISPATCHER: DispatcherInbox}
+INBOXES = {"consumer": ConsumerInbox, "counter": CounterInbox, "dispatcher": DispatcherInbox}
 
 
 class End:
@@ -25,7 +24,7 @@ class End:
         self.ended = False  # the other end is closed
         self.read_is_due = False
         self._unread = b""
-        self._decoder = Decoder(INBOXES.get(owner.name, CounterInbox))
+        self._decoder = Decoder(INBOXES[owner.name.partition("-")[0]])
 
     @property
     def peer(self) -> str:

@@ -36,6 +36,7 @@ MUTANTS = {
         ("identities", broken_counting.SharesAnIdentity, Invariant.FIN_AFTER_COMMIT),
         ("identities", broken_counting.KnowsNoIdentity, Invariant.EXACT_TOTALS),
         ("counting", broken_counting.AnswersBeforeCommit, Invariant.FIN_AFTER_COMMIT),
+        ("counting", broken_counting.AnswersOneConsumer, Invariant.FIN_AFTER_COMMIT, Invariant.CONVERGES),
         ("counting", broken_counting.ForgetsSeenIds, Invariant.EXACT_TOTALS),
         ("counting", broken_counting.IgnoresRecall, Invariant.CONVERGES, Invariant.DRAINED),
         ("counting", broken_counting.ForgetsTheRestOfARecall, Invariant.CONVERGES, Invariant.DRAINED),

@@ -72,23 +72,26 @@ class Oracle:
         """What a ledger has to count of these messages, without those known, in its order.
 
         It is the order of arrival for each source, one source after the other: that of the first plays
-        first. Plays with ids of their own are as of one source. What is not a play has no place in that
-        order.
+        first. An nsqd that has moved is two sources. Plays with ids of their own are as of one source. What
+        is not a play has no place in that order.
         """
         by_source: dict[str, list[FreshPlay]] = {}
         letters: list[FreshPlay] = []
-        seen = set(known)
         for message in messages:
             for play in _plays_of(message, wall_ns):
+                source = "" if self.produced[play.name].identity != play.name else message.source
+                (by_source.setdefault(source, []) if play.video else letters).append(play)
+        seen = set(known)
+        found: list[FreshPlay] = []
+        for plays in (letters, *by_source.values()):
+            fresh = []
+            for play in plays:
                 identity = self.produced[play.name].identity
-                source = "" if identity != play.name else play.name[0]
-                fresh = by_source.setdefault(source, []) if play.video else letters
                 if identity not in self._committed and identity not in seen:
                     seen.add(identity)
                     fresh.append(play)
-        for plays in by_source.values():
-            plays.sort(key=lambda play: (play.arrived_ns, play.video))
-        return [*letters, *(play for plays in by_source.values() for play in plays)]
+            found += sorted(fresh, key=lambda play: (play.arrived_ns, play.video))
+        return found
 
     def committed(self, fresh: list[FreshPlay], changed: list[bytes], disk: LedgerDisk, now_ms: int) -> None:
         """A ledger has committed these plays and changed the accounts of these videos."""

@@ -83,7 +83,7 @@ class Outside:
         self._reach(connection, self._letters, source, connection, letters, done)
 
     def check_outstanding(self, outstanding: int) -> None:
-        """Check how many messages a consumer holds. A stopped one gets all of them again at each timeout."""
+        """Check how many messages the consumers hold. A stopped one gets all of its again at each timeout."""
         limit = self._world.plan.max_in_flight
         if self._world.is_troubled(self._clock.now_ms):
             again = STOPPED_MS_MAX // MESSAGE_TIMEOUT_MS

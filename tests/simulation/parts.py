@@ -14,6 +14,7 @@ from actors.core.consumer.bodies import Bodies
 from actors.core.consumer.effects import DeadLetter, Finish, Look, Reconnect, SetReadyCount
 from actors.core.consumer.frames import FrameParser, Parsed
 from actors.core.consumer.terms import Terms
+from actors.core.consumers import consumers_of
 from actors.core.counter.accounts import Accounts
 from actors.core.counter.changes import LedgerChanges, Tallies
 from actors.core.counter.effects import Commit
@@ -241,7 +242,8 @@ class Source:
         self._world = process.world
         has_ids, kind = process.world.plan.play_ids, process.world.machines.identified
         self._bodies = kind(TOPIC, PLAY_ID) if has_ids else _bodies
-        self._numbers = count(process.incarnation * 1000)
+        place = consumers_of(process.world.plan.consumers).index(process.name)
+        self._numbers = count(process.incarnation * 1000 + place * 1_000_000)
         for queue in self._world.outside.queues:
             self._world.clock.after(0, self._world.run, process, self.connect, queue)
 
@@ -282,7 +284,7 @@ class Source:
         if parsed.messages:
             connection.stamps.update(_stamps(parsed))
             self._listener.received(connection.number, parsed)
-            self._world.outside.check_outstanding(self.process.actor.rules.outstanding)
+            self._world.outside.check_outstanding(self._world.outstanding)
 
     # Calls of a consumer. Unlike `Source`, these raise for a connection that is gone.
 

@@ -10,11 +10,14 @@ from typing import Any
 
 from msgspec import Struct, structs
 
+from actors.core.consumers import consumers_of, is_consumer
+
 BUSY_MS = 5000  # how long plays and faults go on
 QUEUES = 2
 NODE = 7
 PLAY_IDS_EVERY = 4  # one seed of so many has plays with ids of their own
 PLAY_ID = "id"  # as in nsq.play_id
+SEVERAL_EVERY = 6  # one seed of so many has several consumers
 BAD = -1  # in place of a video: a message that is not a play
 
 
@@ -85,8 +88,9 @@ REPUBLISH_EFFECTS = {
 
 
 class Fault(Struct, frozen=True):
-    """One fault. `who`: the child or the nsqd. `amount`: ms of latency or of a jump, or messages replayed; of
-    a client that refuses: the status that it answers, or the number of a video.
+    """One fault. `who`: the child or the nsqd; of a pause, "consumer" for all consumers. `amount`: ms of
+    latency or of a jump, or messages replayed; of a client that refuses: the status that it answers, or the
+    number of a video.
 
     At an effect: before or after the first effect of that kind from `at_ms` on.
     """
@@ -153,6 +157,7 @@ class Plan(Struct, frozen=True):
     moves: bool = False  # each nsqd has its own node id, and another address whenever it comes back
     nodes_are_told: bool = True  # or only the messages have the node id
     play_ids: bool = False  # whether bodies name the plays; else they are known by NSQ's message ids
+    consumers: int = 1
 
     @property
     def nodes(self) -> tuple[int, ...]:
@@ -232,6 +237,8 @@ def draw(seed: int) -> Plan:
     if plan.every_play or plan.width_max:
         plan = structs.replace(plan, faults=tuple(one for one in plan.faults if one.who != RATE))
     plan = _failing(Random(f"fails {seed}"), plan)
+    if seed % SEVERAL_EVERY == 1:
+        plan = _with_consumers(Random(f"consumers {seed}"), plan)
     return _with_play_ids(Random(f"play ids {seed}"), plan) if seed % PLAY_IDS_EVERY == 0 else plan
 
 
@@ -331,6 +338,19 @@ def _failing(random: Random, plan: Plan) -> Plan:
         for at_ms in range(plan.ends_ms + 100, plan.ends_ms + TAIL_MS, 400)
     ]
     return structs.replace(plan, fails=fails, drains=False, plays=(*plan.plays, *tail))
+
+
+def _with_consumers(random: Random, plan: Plan) -> Plan:
+    """Two or three consumers. A fault of the consumer is one of theirs."""
+    consumers = random.choice((2, 3))
+    names = consumers_of(consumers)
+    faults = tuple(
+        structs.replace(one, who=random.choice(names))
+        if is_consumer(one.who) and one.kind is not Kind.PAUSE
+        else one
+        for one in plan.faults
+    )
+    return structs.replace(plan, consumers=consumers, faults=faults)
 
 
 def _with_play_ids(random: Random, plan: Plan) -> Plan:

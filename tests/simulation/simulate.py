@@ -4,7 +4,7 @@ import logging
 
 from msgspec import Struct
 
-from actors.core.counter.rules import CONSUMER, DISPATCHER
+from actors.core.counter.rules import DISPATCHER
 from actors.core.triggers import Trigger
 
 from .checks import Invariant, Violation
@@ -86,13 +86,13 @@ def _run(world: World) -> None:
 
 
 def _is_counted(world: World) -> bool:
-    """Whether all processes are linked, and neither the queues nor the consumer hold a message."""
+    """Whether all processes are linked, and neither the queues nor the consumers hold a message."""
     processes = world.processes
     links = sum(len(process.links) for process in processes.values() if process.alive)
     return (
-        links == 4 * world.plan.shards
+        links == 2 * (1 + world.plan.consumers) * world.plan.shards
         and not any(queue.messages for queue in world.outside.queues)
-        and processes[CONSUMER].actor.rules.outstanding == 0
+        and world.outstanding == 0
     )
 
 
@@ -150,7 +150,7 @@ def _leftovers(world: World) -> str:
     facts = [f"{len(queue.messages)} messages on {queue.name}" for queue in world.outside.queues]
     facts += [f"{process} {'lives' if process.alive else 'is dead'}" for process in processes.values()]
     facts += [
-        f"{processes[CONSUMER].actor.rules.outstanding} outstanding",
+        f"{world.outstanding} outstanding",
         f"written: {len(world.outbox.batches)}",
     ]
     facts += [f"the dispatcher is {processes[DISPATCHER].actor.rules.phase.value}"]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
+from actors.core.consumers import consumers_of
 from tests.simulation.checks import Invariant, Violation
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.plan import FAILS, Fault, Kind, Plan, Play, draw
@@ -33,6 +34,7 @@ FOUND_BY = {
     "NeverResumes": (13,),
     "ForgetsSeenIds": (12,),
     "ForgetsWhileTheDiskFails": (933,),
+    "AnswersOneConsumer": (19, 223),
     "IgnoresRecall": (1, 12),
     "ForgetsTheRestOfARecall": (1, 38),
     "KeepsWhatItHeld": (309, 762),
@@ -104,7 +106,8 @@ def test_every_invariant_is_broken_by_some_bug():
 def test_the_seeds_kill_every_actor_know_every_fault_and_judge_deadlines():
     plans, results = [draw(seed) for seed in SEEDS], [outcome(seed) for seed in SEEDS[:60]]
     killed = {name for result in results for name in result.killed}
-    assert killed == {"consumer", "dispatcher", "counter-0", "counter-1", "counter-2"}
+    consumers = {name for several in (1, 2, 3) for name in consumers_of(several)}
+    assert killed == {*consumers, "dispatcher", "counter-0", "counter-1", "counter-2"}
     assert {fault.kind for plan in plans for fault in plan.faults} == set(Kind)
     assert sum(result.plays_judged for result in results) > 200
 

@@ -34,7 +34,7 @@ def watched_counting(kind: type[CounterRules], actor: "WatchedCounter", oracle: 
 
     class Watched(kind):  # type: ignore[misc,valid-type]
         def handle(self, inbox: list[Any], now_ms: int, wall_ns: int) -> list[Any]:
-            fresh = oracle.fresh_plays(inbox, wall_ns, actor.uncommitted(oracle))
+            fresh = oracle.fresh_plays((one for _, one in inbox), wall_ns, actor.uncommitted(oracle))
             effects: list[Any] = super().handle(inbox, now_ms, wall_ns)
             for effect in effects:
                 if isinstance(effect, Commit):

@@ -11,8 +11,9 @@ from random import Random
 from typing import Any
 
 from actors.core.columns import unpack_videos
+from actors.core.consumers import consumers_of, is_consumer
 from actors.core.counter.changes import LedgerChanges
-from actors.core.counter.rules import CONSUMER, DISPATCHER
+from actors.core.counter.rules import DISPATCHER
 from actors.core.shards import counter_of
 from actors.supervision.loop import run_at_once
 from actors.system.exits import WriteUnavailable
@@ -61,7 +62,7 @@ class World:
         self._traps = [fault for fault in plan.faults if fault.kind is Kind.KILL_AT_EFFECT]
         self._disk_fails_until_ms: dict[str, int] = {}
         self._troubled_until_ms = 0
-        self._starts = dict.fromkeys(_children(plan.shards), 0)
+        self._starts = dict.fromkeys(_children(plan), 0)
         for delay_ms, name in enumerate(self._starts):
             self.clock.at(delay_ms, self._start, name)
         for fault in plan.faults:
@@ -144,7 +145,7 @@ class World:
             self._read_soon(end.other, self.random.randint(0, 150))
         if process.name == DISPATCHER:
             self.stored_and_lost += stored_to_leave(process, stores=1)
-        if process.name == CONSUMER:
+        if is_consumer(process.name):
             self.outside.consumer_is_gone(process.actor.source)
         self.clock.after(self.random.randint(20, 300), self._start, process.name)
 
@@ -240,6 +241,15 @@ class World:
 
     # Pipes
 
+    @property
+    def outstanding(self) -> int:
+        """The messages that the consumers hold."""
+        names = consumers_of(self.plan.consumers)
+        held = [
+            one.actor.rules.outstanding for name in names if (one := self.processes.get(name)) and one.alive
+        ]
+        return sum(held)
+
     def send(self, process: Process, peer: str, message: Any) -> None:
         """Write to a peer. Without a link the message is dropped."""
         end = process.links.get(peer)
@@ -274,6 +284,6 @@ def without(totals: dict[bytes, int], videos: set[bytes]) -> dict[bytes, int]:
     return {video: total for video, total in totals.items() if video not in videos}
 
 
-def _children(shards: int) -> list[str]:
+def _children(plan: Plan) -> list[str]:
     """The children in the order in which the supervisor starts them."""
-    return [DISPATCHER, *map(counter_of, range(shards)), CONSUMER]
+    return [DISPATCHER, *map(counter_of, range(plan.shards)), *consumers_of(plan.consumers)]

@@ -211,7 +211,8 @@ class World:
 
     def _handle_counter(self, shard: int, *messages: Any) -> None:
         counter = self.counters[shard]
-        effects = counter.handle(list(messages), self.now_ms, self.now_ms * MS)
+        inbox = [("a peer", message) for message in messages]
+        effects = counter.handle(inbox, self.now_ms, self.now_ms * MS)
         if (wakeup_ms := counter.wakeup_ms()) is not None:
             heapq.heappush(self._events, (wakeup_ms, next(self._order), partial(self._handle_counter, shard)))
         said = [one.message for one in effects if not isinstance(one, Commit) and one.peer == DISPATCHER]

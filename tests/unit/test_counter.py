@@ -39,13 +39,14 @@ class Host:
     """The process of an actor, with a clock that stands still and timers that the test calls."""
 
     def __init__(self):
-        self.sent, self.timers = [], []
+        self.sent, self.addressed, self.timers = [], [], []
         self.monotonic_ms = self.wall_ns = lambda: 10**9
         self.say_resumed = lambda: None
         self.say_loading = lambda done, total, what: None
 
     def send(self, peer, message):
         self.sent.append(message)
+        self.addressed.append((peer, message))
 
     def call_later(self, delay_s, call):
         self.timers.append((delay_s, call))
@@ -134,6 +135,20 @@ def test_what_a_lost_consumer_sent_is_answered_before_the_next_one_comes(counter
     assert Counted([1]) in sent
     counter.host.pass_time()
     assert not any(isinstance(one, Counted) for one in counter.host.sent)
+
+
+def test_a_lost_consumer_takes_no_answer_of_another_one_with_it(counter):
+    counter._store.is_full = True
+    counter.handle("consumer-0", [plays_of(1)])
+    counter.handle("consumer-1", [plays_of(2)])
+    counter.host.pass_time()
+    counter.lost("consumer-0")
+    counter._store.is_full = False
+    counter.host.pass_time(RETRY_S)
+    assert [one for one in counter.host.addressed if isinstance(one[1], Counted)] == [
+        ("consumer-1", Counted([2]))
+    ]
+    assert counted(counter) == (12, 0)
 
 
 def total_told(counter):

@@ -7,7 +7,7 @@ import pytest
 
 from actors.config import NsqSection, PublishSection, Settings
 from actors.config.sections import ClientSection
-from actors.tree import root_spec
+from actors.tree import groups_to_poll, root_spec
 
 COUNTERS = {"counter-0", "counter-1"}
 NSQD = NsqSection(nsqd_tcp_addresses=["127.0.0.1:5150"])
@@ -50,8 +50,19 @@ def test_the_dispatcher_hears_when_the_child_that_publishes_go_to_has_started(se
         assert found[child] == ({"dispatcher"} if child == receiver else set())
 
 
-def test_the_consumer_is_linked_to_the_counters_alone():
-    assert peers(Settings())["consumer"] == COUNTERS
+@pytest.mark.parametrize(
+    ("number", "consumers"), [(1, ["consumer"]), (3, ["consumer-0", "consumer-1", "consumer-2"])]
+)
+def test_each_consumer_is_linked_to_the_counters_alone_and_each_counter_to_all(number, consumers):
+    settings = Settings(nsq=NsqSection(consumers=number))
+    found = peers(settings)
+    assert [child for child in found if child.startswith("consumer")] == consumers
+    assert all(found[child] == COUNTERS for child in consumers)
+    spec = root_spec(settings).supervisor
+    assert spec is not None
+    (counters,) = [child.supervisor for child in spec.children if child.supervisor is not None]
+    assert {child.peers for child in counters.children} == {("dispatcher", *consumers)}
+    assert groups_to_poll(settings)[0] == consumers
 
 
 def test_only_children_that_compare_no_store_start_side_by_side():
@@ -59,7 +70,7 @@ def test_only_children_that_compare_no_store_start_side_by_side():
     spec = root_spec(Settings()).supervisor
     assert spec is not None
     after = {child.id: child.after for child in spec.children}
-    in_turn = {"dispatcher": None, "counters": None, "consumer": None}
+    in_turn = {"dispatcher": None, "counters": None, "consumer": ("counters",)}
     assert after == {"nsqd": (), "client": (), **in_turn}
     (counters,) = [child.supervisor for child in spec.children if child.supervisor is not None]
     assert {child.after for child in counters.children} == {()}

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from ...config import Settings
+from ...core.consumers import consumers_of, share_of
 from ...core.words import counted
 from ...sinks import reason_of
 from ...sources.client import NsqdClient, NsqdError
@@ -80,9 +81,11 @@ def _judged(settings: Settings, what: str, agreed: Agreed, offers: Offers) -> Fi
 def _limits(settings: Settings, agreed: Agreed, offers: Offers) -> list[tuple[str, str]]:
     """Where the nsqd's limits are below our settings: what is found, and what to do."""
     nsq_section, found = settings.nsq, []
-    if agreed.max_rdy_count < nsq_section.max_in_flight:
+    consumers = nsq_section.consumers
+    if agreed.max_rdy_count < share_of(consumers_of(consumers)[0], consumers, nsq_section.max_in_flight):
         text = f"it lets {counted(agreed.max_rdy_count, 'message')} be in flight, nsq.max_in_flight is "
         text += f"{nsq_section.max_in_flight:,}"
+        text += f" for {consumers} consumers, each with a connection" if consumers > 1 else ""
         found.append((text, "lower nsq.max_in_flight, or raise nsqd's --max-rdy-count"))
     ours_ms = round(nsq_section.msg_timeout_s * 1000)
     if "msg_timeout" in offers.refused or agreed.msg_timeout not in (0, ours_ms):

@@ -165,7 +165,8 @@ def _channel(settings: Settings, heard: list[Told]) -> Finding:
 def _ours(settings: Settings) -> tuple[str, OurEnds]:
     """What our connections are known by: the running service may be on another host than this command."""
     facts = runfile.read(settings.supervisor.state_dir) or {}
-    return client_id_of(settings.supervisor.state_dir), OurEnds(str(facts.get("hostname", host_name())))
+    hostname, consumers = str(facts.get("hostname", host_name())), int(facts.get("consumers", 1))
+    return client_id_of(settings.supervisor.state_dir), OurEnds(hostname, consumers=consumers)
 
 
 def _waits(messages: int) -> str:

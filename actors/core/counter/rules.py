@@ -4,6 +4,8 @@ Pure. No actor hears of a play before the play is committed: an answer always fo
 messages that were received together with it. Messages that are received together are committed together, so
 a slower disk makes larger transactions.
 
+Plays come from one consumer or several. Each numbers its messages itself, and hears of those alone.
+
 In a backlog, what the dispatcher asks waits for the next plays, so that one commit answers both.
 
 What the client confirmed is committed with the next plays, or alone some milliseconds later: until then the
@@ -46,8 +48,8 @@ from .ledger import Ledger
 from .recall import RECALL_VIDEOS
 
 Answer: TypeAlias = Collected | CollectedPublished | Pending | Recorded
+Received: TypeAlias = tuple[str, CounterInbox]  # the child that sent it, and the message
 
-CONSUMER = "consumer"
 DISPATCHER = "dispatcher"
 HOLD_MS_MAX = 20
 RECORD_MS = 50  # `Published` alone waits so long for plays to be committed with
@@ -77,11 +79,11 @@ class CounterRules:
         self._recorded: list[str] = []  # the keys of batches whose `Published` is not committed yet
         self._record_ms = 0  # when it is committed at the latest
         self._ahead_max_ns: int | None = None
-        self._waiting: list[CounterInbox] = []  # questions that wait for plays
+        self._waiting: list[Received] = []  # questions that wait for plays
         self._backlog_until_ms = 0
         self._recall_row = NO_ROW  # where a recall goes on
 
-    def handle(self, inbox: list[CounterInbox], now_ms: int, wall_ns: int) -> list[Commit | Send]:
+    def handle(self, inbox: list[Received], now_ms: int, wall_ns: int) -> list[Commit | Send]:
         """Handle messages that were received together. Returns the effects, in order.
 
         `now_ms` is monotonic.
@@ -90,17 +92,17 @@ class CounterRules:
         ledger, ahead_ns = self.ledger, wall_ns - now_ms * 1_000_000
         self._ahead_max_ns = ahead_ns if self._ahead_max_ns is None else max(self._ahead_max_ns, ahead_ns)
         clock = wall_ns, self._ahead_max_ns - ahead_ns
-        counted: list[int] = []
+        counted: dict[str, list[int]] = {}  # by consumer
         answers: list[Answer] = []
-        for plays in joined(message for message in inbox if isinstance(message, Plays)):
+        for plays in joined(message for _, message in inbox if isinstance(message, Plays)):
             ledger.apply(plays, now_ms, wall_ns)
-        for message in inbox:
+        for peer, message in inbox:
             match message:
                 case Plays():
-                    counted.append(message.number)
+                    counted.setdefault(peer, []).append(message.number)
                 case Rejected():
                     ledger.reject(message, now_ms)
-                    counted.append(message.number)
+                    counted.setdefault(peer, []).append(message.number)
                 case Collect():
                     answers += self._collect(message, *clock)
                 case CollectPublished():
@@ -124,8 +126,7 @@ class CounterRules:
             recorded = [Recorded(self._recorded)] if self._recorded else []
             self._recorded = []
         # Commit before Counted: the consumer FINs on it, and nsqd forgets a message once it sees FIN.
-        if counted:
-            effects.append(Send(CONSUMER, Counted(counted)))
+        effects += [Send(consumer, Counted(numbers)) for consumer, numbers in counted.items()]
         least = ledger.least_announced
         held = now_ms - self._said_ms < self._hold_ms and not answers and not recorded
         if least is not None and (least < self._at_once_below or not held):
@@ -148,14 +149,16 @@ class CounterRules:
         """Let nothing wait for plays at the next `handle`: who asked has gone."""
         self._backlog_until_ms = 0
 
-    def _in_company(self, inbox: list[CounterInbox], now_ms: int) -> list[CounterInbox]:
+    def _in_company(self, inbox: list[Received], now_ms: int) -> list[Received]:
         """What to handle now, of what came and what has waited."""
         inbox, self._waiting = [*self._waiting, *inbox], []
         if any(
-            isinstance(one, Plays) and len(one.videos) >= self.backlog_plays * VIDEO_BYTES for one in inbox
+            isinstance(one, Plays) and len(one.videos) >= self.backlog_plays * VIDEO_BYTES for _, one in inbox
         ):
             self._backlog_until_ms = now_ms + COMPANY_MS
-        elif now_ms < self._backlog_until_ms and all(isinstance(one, Collect | Published) for one in inbox):
+        elif now_ms < self._backlog_until_ms and all(
+            isinstance(one, Collect | Published) for _, one in inbox
+        ):
             inbox, self._waiting = [], inbox
         return inbox
 

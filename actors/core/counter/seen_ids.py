@@ -260,10 +260,15 @@ class SeenIds:
         number, last_number = int(whole[0]) >> BUCKET_SHIFT, int(whole[-1]) >> BUCKET_SHIFT
         in_order = bool((whole[1:] > whole[:-1]).all())
         if in_order and number == last_number:
-            bucket = self._bucket(under, number)
-            if int(whole[0]) & _ID_MASK > bucket.highest_id:  # the usual case
+            bucket, reused = self._bucket(under, number), 0
+            are_new = int(whole[0]) & _ID_MASK > bucket.highest_id  # the usual case with one consumer
+            if not are_new:  # the usual case with several
+                bucket.settle()
+                known, same_id = bucket.find(keys)
+                are_new, reused = not known.any(), int(same_id.sum())
+            if are_new:
                 self._add(bucket, (source, number), keys)
-                return Admitted()
+                return Admitted(None, reused)
         return self._admit_any(source, keys, whole >> _BUCKET_SHIFT, in_order)
 
     def _admit_any(self, source: str, keys: Keys, numbers: Keys, in_order: bool) -> Admitted:

@@ -43,6 +43,14 @@ def test_each_nsqd_has_its_http_address_or_none_has(file, tcp, http):
     assert len(problems(file(), "nsq.lookupd_http_addresses=a:4161", *lists)) == 1
 
 
+def test_each_consumer_has_room_for_a_message(file):
+    load(file(), ["nsq.consumers=3", "nsq.max_in_flight=3"])
+    (problem,) = problems(file(), "nsq.consumers=3", "nsq.max_in_flight=2")
+    assert problem.startswith(
+        "nsq.consumers = 3 with nsq.max_in_flight = 2, expected at most as many consumers"
+    )
+
+
 NSQD = "nsq.nsqd_tcp_addresses=a:4150"
 
 

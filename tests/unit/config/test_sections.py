@@ -48,6 +48,8 @@ def test_the_projects_own_file_names_every_setting_with_its_default():
         'nsq.nsqd_http_addresses=["a"]',
         'nsq.nsqd_http_addresses=["http://a:4151/stats"]',
         'nsq.nsqd_http_addresses=["a:65536"]',
+        "nsq.consumers=0",
+        "nsq.consumers=17",
         "nsq.max_in_flight=0",
         "nsq.max_in_flight=1.5",
         "nsq.max_in_flight=many",

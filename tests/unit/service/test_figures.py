@@ -92,6 +92,18 @@ def test_no_histogram_falls_when_an_older_answer_comes_late_or_a_child_is_away()
     assert figures.shown({"a": (2, commits(1, 3))}) == [commits(1, 3)]
 
 
+def test_reads_and_dead_letters_of_several_consumers_add_up_and_never_fall():
+    figures = Figures()
+
+    def told(reads, **letters):
+        return msgspec.structs.replace(CONSUMER, reads=reads, reads_by_ticker=1, dead_letters=letters)
+
+    figures.shown({"consumer-0": (1, told(10, empty=3)), "consumer-1": (1, told(5, empty=1, late=2))})
+    figures.shown({"consumer-0": (2, told(9, empty=2)), "consumer-1": (1, told(6, late=3))})
+    assert (figures.reads, figures.reads_by_ticker) == (16, 2)
+    assert figures.dead_letters == {"empty": 4, "late": 3}
+
+
 def test_the_dead_letters_stay_while_the_consumer_is_away_and_never_fall():
     figures = Figures()
     figures.shown({"consumer": (1, msgspec.structs.replace(CONSUMER, dead_letters={"no JSON": 3}))})

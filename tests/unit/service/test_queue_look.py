@@ -15,7 +15,7 @@ from actors.config import Settings
 from actors.config.sections import EmbeddedNsqdSection, NsqSection
 from actors.core.stats import ConsumerStats, CounterStats, DispatcherStats, NsqdStats, PublishStats, encode
 from actors.service.progress import why_not_caught_up
-from actors.service.queue_look import APART_S, Looks, QueueLooks, last_of_consumer, nsqds_known
+from actors.service.queue_look import APART_S, Looks, QueueLooks, nsqds_known
 from actors.supervision.states import State
 from tests.support.patience import PATIENCE_S
 from tests.support.queues import free_ports
@@ -415,15 +415,3 @@ def test_the_nsqds_are_those_that_the_consumer_knows_else_those_of_the_settings(
         "c:2",
     ]
     assert nsqds_known(Settings(), CONNECTED)[0].http_address == "127.0.0.1:4151"
-
-
-def test_a_consumer_that_does_not_run_has_no_connection_and_its_nsqds_stay_known():
-    nsqd = NsqdStats("a:4150", "a:4151", True, 7, 5)
-    stats = ConsumerStats(5, 1, 7, [nsqd])
-    for state in (State.STOPPED, State.STOPPING, State.STARTING):
-        application = SimpleNamespace(workers=lambda state=state: [worker("consumer", stats, state)])
-        gone = NsqdStats("a:4150", "a:4151", False, 0, 0)
-        assert last_of_consumer(application) == ConsumerStats(0, 0, 0, [gone])
-    application = SimpleNamespace(workers=lambda: [worker("consumer", stats)])
-    assert last_of_consumer(application) == stats
-    assert last_of_consumer(SimpleNamespace(workers=list)) == ConsumerStats(0, 0, 0)

@@ -31,9 +31,9 @@ def alike(remote_address, connect_ts):
     return replace(OURS, remote_address=remote_address, connect_ts=connect_ts)
 
 
-def copies(*readers, ends=("127.0.0.1:1000",), connected_s=SOON_S):
+def copies(*readers, ends=("127.0.0.1:1000",), connected_s=SOON_S, consumers=1):
     """Where the copies of our service connect from, as is found at an nsqd with these readers."""
-    ours = OurEnds(HERE, None if ends is None else frozenset(ends), connected_s)
+    ours = OurEnds(HERE, None if ends is None else frozenset(ends), connected_s, consumers)
     found = others_of(readers, "playtally-a", ours)
     assert all(one.is_copy for one in found)
     return [one.remote_address for one in found]
@@ -82,6 +82,22 @@ def test_where_nobody_knows_our_ends_one_connection_is_ours():
     both = alike("127.0.0.1:7", 99), alike("127.0.0.1:8", 100)
     assert copies(*both, ends=None) == ["127.0.0.1:7"]
     assert copies(both[0], ends=None) == []
+
+
+def test_each_of_several_consumers_has_a_connection_of_its_own():
+    three = [
+        alike(f"127.0.0.1:{port}", connect_ts) for port, connect_ts in ((1000, 100), (1001, 200), (7, 150))
+    ]
+    ends = ["127.0.0.1:1000", "127.0.0.1:1001"]
+    assert copies(*three[:2], ends=ends, connected_s=LATE_S, consumers=2) == []
+    assert copies(*three, ends=ends, connected_s=SOON_S, consumers=2) == [], "a killed consumer's, maybe"
+    assert copies(*three, ends=ends, connected_s=LATE_S, consumers=2) == ["127.0.0.1:7"]
+    assert copies(*three, ends=[], connected_s=LATE_S, consumers=2) == ["127.0.0.1:1000"], "ports are mapped"
+    assert copies(*three, ends=None, consumers=2) == ["127.0.0.1:1000"]
+    assert copies(*three[:2], ends=None, consumers=2) == []
+    assert copies(*three, ends=ends, connected_s=None, consumers=2) == [], (
+        "one has none: it may be its old one"
+    )
 
 
 @pytest.mark.parametrize(

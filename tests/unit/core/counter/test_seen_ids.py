@@ -48,6 +48,20 @@ def test_an_id_twice_in_one_batch_is_new_once():
     assert admit(SeenIds(HOUR_MS), A, [*range(MANY), *range(MANY)]) == list(range(MANY))
 
 
+@pytest.mark.parametrize("messages", [2, MANY])
+def test_of_what_two_consumers_read_of_one_nsqd_in_turn_each_message_is_new_once(messages):
+    seen = SeenIds(HOUR_MS)
+    for start in range(0, 10 * messages, messages):
+        for consumer in (0, 1):
+            ids = range(2 * start + consumer, 2 * (start + messages), 2)
+            assert admit(seen, A, ids) == list(range(messages))
+    assert len(seen) == 20 * messages
+    # One is killed: the other one gets what it had in flight, among new ones.
+    again = [*range(18 * messages, 20 * messages, 2), *range(20 * messages, 21 * messages)]
+    assert admit(seen, A, again) == list(range(messages, 2 * messages))
+    assert admit(seen, A, again) == []
+
+
 @pytest.mark.parametrize("messages", [1, FEW, MANY])
 @pytest.mark.parametrize("together", [True, False])
 def test_an_id_with_another_stamp_is_another_message(messages, together):
