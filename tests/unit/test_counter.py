@@ -48,6 +48,11 @@ class Host:
         self.sent.append(message)
         self.addressed.append((peer, message))
 
+    def cork(self):
+        """Do nothing: what is sent is noted at once."""
+
+    uncork = cork
+
     def call_later(self, delay_s, call):
         self.timers.append((delay_s, call))
         return SimpleNamespace(cancel=lambda: None)
