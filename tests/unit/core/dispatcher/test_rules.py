@@ -978,6 +978,21 @@ def test_a_batch_that_waited_for_a_disk_is_late_by_us_and_its_wait_is_no_publish
     assert one.attempts.next_ms() == NOW_MS + 62_000
 
 
+def test_a_millisecond_of_ours_is_not_the_clients():
+    one = dispatching(0)
+    key = key_of(sending(one, (A, 1)))
+    assert one.departs(key, NOW_MS + 1) == 0
+    delivered(one, Outcome.ACCEPTED, NOW_MS + 6)
+    assert one.totals.publish_time.mean_ms == 5
+
+
+def test_what_is_pending_is_told_by_when_it_is_due():
+    one = dispatching(0)
+    one.handle(0, [pending((A, 100))], NOW_MS)
+    assert one.pending_within(NOW_MS, (0.5, 1.0)) == [0, 1]
+    assert one.pending_within(NOW_MS + RULE.deadline_ms // 2, (0.5, 1.0)) == [1, 0]
+
+
 def test_a_batch_says_for_how_long_the_client_held_it_up():
     one = dispatching(0)
     first = key_of(sending(one, (A, 1)))
