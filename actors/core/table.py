@@ -50,7 +50,7 @@ class VideoTable:
         self._factors: tuple[int, int] = low | 1, (high ^ _MIX) | 1
         self._width = 2 + numbers
         self._words = array("q")  # grows in place; a numpy array would leave holes in the heap
-        self._set_slots(np.full(_slots_for(room), EMPTY, np.int32))
+        self._set_slots(np.full(slots_for(room), EMPTY, np.int32))
 
     def __len__(self) -> int:
         return len(self._words) // self._width
@@ -110,7 +110,7 @@ class VideoTable:
 
     def _index_all(self, rows: int) -> bool:
         """Build slots for `rows` rows, and put the present rows in. Returns whether their videos differ."""
-        self._set_slots(np.full(_slots_for(rows), EMPTY, np.int32))
+        self._set_slots(np.full(slots_for(rows), EMPTY, np.int32))
         differ = True
         for start in range(0, len(self), self.block_rows):
             found = self._put_block_in(start)
@@ -235,7 +235,8 @@ class VideoTable:
         self._larger = None
 
 
-def _slots_for(rows: int) -> int:
+def slots_for(rows: int) -> int:
+    """How many slots a table with room for this many rows has."""
     return max(_SLOTS_MIN, 1 << (-(rows * -_OF_SLOTS // _ROWS) - 1).bit_length())
 
 
