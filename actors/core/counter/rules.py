@@ -49,7 +49,7 @@ Answer: TypeAlias = Collected | CollectedPublished | Pending | Recorded
 
 CONSUMER = "consumer"
 DISPATCHER = "dispatcher"
-HOLD_MS_MAX = 20
+HOLD_MS_MAX = 50
 RECORD_MS = 50  # `Published` alone waits so long for plays to be committed with
 BACKLOG_PLAYS = 256  # a message with so many is of a backlog
 COMPANY_MS = 10  # what the dispatcher asks in a backlog waits so long for plays to be committed with
