@@ -177,6 +177,8 @@ class Collecting:
 
     def _collected(self, shard: int, message: Collected, now_ms: int) -> list[Effect]:
         self.totals = self.totals.heard_of(shard, message.commits)
+        if message.recalls:
+            self._barrier_due = self._draining  # not drained before everything is announced
         for held in self.batches.within(BatchState.ASKED):
             if held.collection.number == message.number:
                 self._take_totals(held.collection, shard, message, now_ms)
