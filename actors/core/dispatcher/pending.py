@@ -23,7 +23,7 @@ TRIGGERS = list(Trigger)
 NEVER_MS = 1 << 62
 LONE_MAX = 1 << 12  # they are moved in five milliseconds
 LONE_FEW = 1 << 9  # up to so many stay in the dict, with their totals, when a column comes
-MOVED_ROWS = 1 << 14  # rows of a former table that one call looks at: half a millisecond
+MOVED_ROWS = 1 << 12  # rows of a former table that one call looks at: a millisecond
 # Another table takes over when one has more than ROWS_A_VIDEO rows per pending video and ROWS_SPARE more.
 ROWS_A_VIDEO = 4
 ROWS_SPARE = 4096

@@ -245,7 +245,9 @@ def test_a_question_about_videos_is_answered_in_the_middle_of_a_recall():
     videos = [bytes([number]) * 16 for number in range(1, 6)]
     machine, _ = recalling(videos)
     effects = machine.handle([Collect(7, videos[4])], NOW_MS, WALL_NS)
-    [answer] = [one.message for one in effects if isinstance(one, Send) and isinstance(one.message, Collected)]
+    [answer] = [
+        one.message for one in effects if isinstance(one, Send) and isinstance(one.message, Collected)
+    ]
     assert answer.videos == videos[4] and not answer.recalls
 
 
