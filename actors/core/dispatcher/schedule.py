@@ -29,6 +29,7 @@ from msgspec import structs
 from ..columns import GUID, VIDEO_BYTES, by_video, count, unpack_numbers
 from ..messages import Pending
 from ..triggers import Trigger
+from .beginning import beginning
 from .calendar import Calendar
 from .lead_time import LeadTime
 from .pending import NEVER_MS, TRIGGERS, Due, PendingVideos
@@ -132,10 +133,12 @@ class Schedule:
         if not self._deadlines.times:
             return None
         if self._begin is None or self._begin[1] != self._lead_time.measured:
-            self._begin = self._begin_ms(NEVER_MS), self._lead_time.measured
+            begin_ms = beginning(self._deadlines, self._batch_size_max, self._lead_time)
+            self._begin = begin_ms, self._lead_time.measured
         elif self._added_ms < NEVER_MS:
-            # Earlier deadlines have the places that they had.
-            self._begin = self._begin_ms(self._begin[0], self._added_ms), self._begin[1]
+            known = self._begin[0], self._added_ms
+            begin_ms = beginning(self._deadlines, self._batch_size_max, self._lead_time, *known)
+            self._begin = begin_ms, self._begin[1]
         self._added_ms = NEVER_MS
         return self._begin[0]
 
@@ -285,31 +288,6 @@ class Schedule:
             due = self._remove(video)
             before = self._later.get(video)
             self._later[video] = due if before is None else self._sooner(before, due)
-
-    def _begin_ms(self, begin_ms: int, since_ms: int | None = None) -> int:
-        """When the first batch must leave so that all deadlines are kept: the formula at the top.
-
-        `since_ms`: of the deadlines before, it is known to be `begin_ms`.
-        """
-        size, lead_ms = self._batch_size_max, self._lead_time.lead_ms
-        longest_ms = lead_ms((len(self._deadlines) - 1) // size)
-        doubtful, place = [], self._deadlines.before_block_of(since_ms)
-        for times_ms, videos in self._deadlines.blocks(since_ms):
-            if times_ms[0] - longest_ms >= begin_ms:
-                break  # no later deadline can begin sooner
-            block_ms = lead_ms((place + videos - 1) // size)
-            doubtful.append((times_ms[0] - block_ms, times_ms, place))
-            begin_ms = min(begin_ms, times_ms[-1] - block_ms)
-            place += videos
-        for soonest_ms, times_ms, first in doubtful:
-            if soonest_ms < begin_ms:
-                place = first
-                for latest_ms in times_ms:
-                    if latest_ms - longest_ms >= begin_ms:
-                        break
-                    place += self._deadlines.count(latest_ms)
-                    begin_ms = min(begin_ms, latest_ms - lead_ms((place - 1) // size))
-        return begin_ms
 
     def _pressing(self, now_ms: int) -> int:
         """How many deadlines would be missed if a batch without them left now. They go first.
