@@ -49,6 +49,7 @@ class VideoTable:
         low, high = _factors.unpack(salt)
         self._factors: tuple[int, int] = low | 1, (high ^ _MIX) | 1
         self._width = 2 + numbers
+        self._expects_new = False  # most videos of the last column had no row
         self._words = array("q")  # grows in place; a numpy array would leave holes in the heap
         self._set_slots(np.full(slots_for(room), EMPTY, np.int32))
 
@@ -93,9 +94,15 @@ class VideoTable:
         """The row of each video (two words each). An unknown video gets `EMPTY`, or with `open_new` a row of
         zeros.
         """
+        if open_new and self._expects_new and len(videos) > FEW:
+            known = len(self)
+            opened = self._open(videos, self._first_slots(videos))
+            self._expects_new = _are_most(len(self) - known, len(videos))
+            return opened.astype(np.int64)
         rows, at = self._find(videos)
         if open_new:
             unknown = (rows == EMPTY).nonzero()[0]
+            self._expects_new = _are_most(len(unknown), len(videos))
             if len(unknown):
                 rows[unknown] = self._open(videos.take(unknown, axis=0), at.take(unknown))
         return rows.astype(np.int64)
@@ -145,7 +152,10 @@ class VideoTable:
             self._set_slots(larger._slots)
 
     def _open(self, videos: Int64s, at: Int64s) -> Int32s | Int64s:
-        """Add rows for videos without a row; `at` are their free slots. Equal videos share one row."""
+        """The rows of videos, most of which have none: those get one. Equal videos share one row.
+
+        `at`: their first slots, or the free ones that were found for them.
+        """
         start, end = len(self), len(self) + len(videos)
         if end > self._room and self._make_room(end):
             at = self._first_slots(videos)
@@ -157,7 +167,7 @@ class VideoTable:
             del self._words[(start + len(firsts)) * self._width :]
             self.cells[start:, :2] = videos[firsts]
             self._slots[at[firsts]] = np.arange(start, len(self))
-            return start + np.searchsorted(firsts, rows - start)
+            return np.where(rows < start, rows, start + np.searchsorted(firsts, rows - start))
         return rows
 
     def _put_in(self, start: int, at: Int64s) -> Int32s:
@@ -256,6 +266,10 @@ def _others(cells: Int64s, rows: Int32s, videos: Int64s) -> Bools:
     places = others.nonzero()[0]  # not the others: most of what is new finds an empty slot
     others[places] = _differ(cells.take(rows.take(places), axis=0), videos.take(places, axis=0))
     return others
+
+
+def _are_most(some: int, of: int) -> bool:
+    return 4 * some > 3 * of
 
 
 def _differ(cells: Int64s, videos: Int64s) -> Bools:

@@ -201,6 +201,27 @@ def test_rows_are_not_added_under_cells_that_somebody_holds():
     assert len(table) == len(held) == 1
 
 
+@pytest.mark.parametrize("kind", [VideoTable, Unfair, Little, LittleUnfair])
+def test_a_column_after_one_of_new_videos_may_have_known_ones_and_the_same_one_twice(kind):
+    table, model, chance = kind(1), {}, random.Random(1)
+    for known in (0, 3, 30, 60, 0, 1):
+        new = [chance.randbytes(16) for _ in range(60)]
+        table.rows_of(video_words(b"".join(new)), open_new=True)
+        model |= {each: len(model) + place for place, each in enumerate(new)}
+        assert table._expects_new
+        fresh = [chance.randbytes(16) for _ in range(60 - known)]
+        mixed = [*chance.sample(sorted(model), known), *fresh, *fresh[:5]]
+        chance.shuffle(mixed)
+        for each in mixed:
+            model.setdefault(each, len(model))
+        assert table.rows_of(video_words(b"".join(mixed)), open_new=True).tolist() == [
+            model[o] for o in mixed
+        ]
+        assert table._expects_new == (known < 4)
+        assert table.rows_of(video_words(b"".join(model))).tolist() == list(model.values())
+        assert len(table) == len(model)
+
+
 def test_salts_differ_in_where_they_put_a_video():
     videos = video_words(random.Random(1).randbytes(16 * 100))
     one, other = (VideoTable(0, bytes(15) + bytes([last])) for last in (1, 2))
