@@ -356,13 +356,6 @@ class BlamesAtOnce(DispatcherRules):
         return Alone(FAILURES_ALONE_MAX, True)
 
 
-class TakesAPieceForAll(DispatcherRules):
-    """Ends a drain though a counter has said that a recall goes on."""
-
-    def _collected(self, shard, message, now_ms):
-        return super()._collected(shard, structs.replace(message, recalls=False), now_ms)
-
-
 # Totals that are published again
 
 

@@ -57,7 +57,6 @@ MUTANTS = {
         ("ledger", broken_counting.TellsWhatItDidNotTake, Invariant.OLDEST_ARRIVAL),
         ("ledger", broken_counting.SkipsSteps, Invariant.EVERY_STEP),
         ("ledger", broken_counting.HandsOutNewTotals, Invariant.REPUBLISHED),
-        ("dispatching", broken_dispatching.TakesAPieceForAll, Invariant.DRAINED),
         ("dispatching", broken_dispatching.AdvancesWhenItLeaves, Invariant.CONVERGES),
         ("dispatching", broken_dispatching.LeavesTheRepublishOutOfTheKey, Invariant.REPUBLISHED),
         ("dispatching", broken_dispatching.ForgetsTheRepublish, Invariant.CONVERGES),
