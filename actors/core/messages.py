@@ -82,7 +82,8 @@ class Collect(Struct, frozen=True, array_like=True, tag="collect"):
 class Collected(Struct, frozen=True, array_like=True, tag="collected"):
     """Counter to dispatcher: the answer to `Collect`, without videos whose total the client has already.
 
-    `commits`: how many commits the ledger has.
+    `commits`: how many commits the ledger has. `recalls`: said of a `Collect` without videos: the counter has
+    pending videos that it has not announced yet, because a recall goes on. It is to be asked again.
     """
 
     number: int
@@ -90,6 +91,7 @@ class Collected(Struct, frozen=True, array_like=True, tag="collected"):
     totals: bytes
     arrived_ns: bytes
     commits: int = 0
+    recalls: bool = False
 
 
 class CollectPublished(Struct, frozen=True, array_like=True, tag="collect_published"):

@@ -35,7 +35,9 @@ class StaleParts:
         if len(rows) <= FEW:
             parts = [row // self._part_rows for row in rows.tolist()]
         else:
-            changed = rows // self._part_rows
+            shift = self._part_rows.bit_length() - 1
+            power_of_two = self._part_rows == 1 << shift  # numpy divides five times as slowly as it shifts
+            changed = rows >> shift if power_of_two else rows // self._part_rows
             marked = np.zeros(int(changed.max()) + 1, np.bool_)
             marked[changed] = True
             parts = np.flatnonzero(marked).tolist()

@@ -1,15 +1,15 @@
 """A hash table from videos to rows of numbers, which looks up a whole column of videos at once.
 
 Pure. A row is a few 64-bit words outside of Python's objects: two are the video, the others are its owner's
-numbers. Rows are found by open addressing: a slot holds a row number, and the slots take 13 to 27 bytes per
+numbers. Rows are found by open addressing: a slot holds a row number, and the slots take 8 to 16 bytes per
 video. A column of videos is looked up in rounds. In the first round each video looks into its first slot. A
 video that finds another video there looks into the next slot in the next round. A dict would take 112 bytes
 per video and wait for memory once per video. A single video can't be removed: an owner that needs few of its
 videos makes a new table.
 
-When three of ten slots have a row, twice as many slots are filled beside them, a block of rows at a time,
+When half of the slots have a row, twice as many slots are filled beside them, a block of rows at a time,
 while rows are added. So no call takes the time of all rows. Until the larger ones have every row, all calls
-use the others, of which a third have a row at last.
+use the others, of which not six in ten have a row at last.
 """
 
 from array import array
@@ -26,7 +26,7 @@ BLOCK_ROWS = 8192  # as many are put into new slots at once: what that takes sta
 BLOCK_SLOTS = 16 * BLOCK_ROWS  # as many new slots are emptied at once
 BLOCKS_A_BLOCK = 16  # so many blocks of either are done while a block of rows is added
 _SLOTS_MIN = 256
-_ROWS, _OF_SLOTS = 3, 10  # with so many rows it grows: a fuller table needs more rounds
+_ROWS, _OF_SLOTS = 1, 2  # with so many rows it grows: a fuller table needs more rounds
 _MIX = 0xBF58476D1CE4E5B9  # of splitmix64 (Steele, Lea, Flood: Fast splittable generators)
 _SHIFT = 29
 _WORD = (1 << 64) - 1
@@ -49,8 +49,9 @@ class VideoTable:
         low, high = _factors.unpack(salt)
         self._factors: tuple[int, int] = low | 1, (high ^ _MIX) | 1
         self._width = 2 + numbers
+        self._expects_new = False  # most videos of the last column had no row
         self._words = array("q")  # grows in place; a numpy array would leave holes in the heap
-        self._set_slots(np.full(_slots_for(room), EMPTY, np.int32))
+        self._set_slots(np.full(slots_for(room), EMPTY, np.int32))
 
     def __len__(self) -> int:
         return len(self._words) // self._width
@@ -93,11 +94,17 @@ class VideoTable:
         """The row of each video (two words each). An unknown video gets `EMPTY`, or with `open_new` a row of
         zeros.
         """
+        if open_new and self._expects_new and len(videos) > FEW:
+            known = len(self)
+            opened = self._open(videos, self._first_slots(videos))
+            self._expects_new = _are_most(len(self) - known, len(videos))
+            return opened.astype(np.int64)
         rows, at = self._find(videos)
         if open_new:
             unknown = (rows == EMPTY).nonzero()[0]
+            self._expects_new = _are_most(len(unknown), len(videos))
             if len(unknown):
-                rows[unknown] = self._open(videos[unknown], at[unknown])
+                rows[unknown] = self._open(videos.take(unknown, axis=0), at.take(unknown))
         return rows.astype(np.int64)
 
     def lengthen(self, end: int) -> None:
@@ -110,7 +117,7 @@ class VideoTable:
 
     def _index_all(self, rows: int) -> bool:
         """Build slots for `rows` rows, and put the present rows in. Returns whether their videos differ."""
-        self._set_slots(np.full(_slots_for(rows), EMPTY, np.int32))
+        self._set_slots(np.full(slots_for(rows), EMPTY, np.int32))
         differ = True
         for start in range(0, len(self), self.block_rows):
             found = self._put_block_in(start)
@@ -145,7 +152,10 @@ class VideoTable:
             self._set_slots(larger._slots)
 
     def _open(self, videos: Int64s, at: Int64s) -> Int32s | Int64s:
-        """Add rows for videos without a row; `at` are their free slots. Equal videos share one row."""
+        """The rows of videos, most of which have none: those get one. Equal videos share one row.
+
+        `at`: their first slots, or the free ones that were found for them.
+        """
         start, end = len(self), len(self) + len(videos)
         if end > self._room and self._make_room(end):
             at = self._first_slots(videos)
@@ -157,7 +167,7 @@ class VideoTable:
             del self._words[(start + len(firsts)) * self._width :]
             self.cells[start:, :2] = videos[firsts]
             self._slots[at[firsts]] = np.arange(start, len(self))
-            return start + np.searchsorted(firsts, rows - start)
+            return np.where(rows < start, rows, start + np.searchsorted(firsts, rows - start))
         return rows
 
     def _put_in(self, start: int, at: Int64s) -> Int32s:
@@ -167,15 +177,21 @@ class VideoTable:
         """
         cells, slots = self.cells, self._slots
         rows = np.arange(start, start + len(at), dtype=np.int32)
-        found, left = rows.copy(), np.arange(len(rows))
+        if len(rows) <= FEW:
+            found, left = rows.copy(), np.arange(len(rows))
+        else:
+            found = slots.take(at)
+            wanted = (found == EMPTY).nonzero()[0][::-1]
+            slots[at.take(wanted)] = rows.take(wanted)  # if several want one slot, the first gets it
+            found = slots.take(at)
+            left = (found != rows).nonzero()[0]
         while len(left) > FEW:
-            wanted = left[slots.take(at[left]) == EMPTY][::-1]
-            slots[at[wanted]] = rows[wanted]  # if several want one slot, the first gets it
-            found[left] = slots.take(at[left])
-            left = left[found[left] != rows[left]]
-            if len(left) > FEW:
-                left = left[_others(cells, found[left], cells[start + left])]
-                at[left] = (at[left] + 1) & (len(slots) - 1)
+            left = left[_others(cells, found.take(left), cells.take(start + left, axis=0))]
+            at[left] = beyond = (at.take(left) + 1) & (len(slots) - 1)
+            free = (slots.take(beyond) == EMPTY).nonzero()[0][::-1]
+            slots[beyond.take(free)] = rows.take(left.take(free))
+            found[left] = has = slots.take(beyond)
+            left = left[has != rows.take(left)]
         for place in left.tolist():
             at[place] = slot = self._slot(*cells[start + place, :2].tolist())
             if slots[slot] == EMPTY:
@@ -190,9 +206,9 @@ class VideoTable:
         rows = slots.take(at)
         asking = _others(cells, rows, videos).nonzero()[0]
         while len(asking) > FEW:
-            at[asking] = beyond = (at[asking] + 1) & (len(slots) - 1)
+            at[asking] = beyond = (at.take(asking) + 1) & (len(slots) - 1)
             rows[asking] = found = slots.take(beyond)
-            asking = asking[_others(cells, found, videos[asking])]
+            asking = asking[_others(cells, found, videos.take(asking, axis=0))]
         for place in asking.tolist():
             at[place] = slot = self._slot(*videos[place].tolist())
             rows[place] = slots[slot]
@@ -235,7 +251,8 @@ class VideoTable:
         self._larger = None
 
 
-def _slots_for(rows: int) -> int:
+def slots_for(rows: int) -> int:
+    """How many slots a table with room for this many rows has."""
     return max(_SLOTS_MIN, 1 << (-(rows * -_OF_SLOTS // _ROWS) - 1).bit_length())
 
 
@@ -243,6 +260,18 @@ def _others(cells: Int64s, rows: Int32s, videos: Int64s) -> Bools:
     """For each row: whether it exists and belongs to another video than the given one."""
     if not len(cells):
         return np.zeros(len(rows), bool)
-    found = cells.take(rows, axis=0)
-    others: Bools = ((found[:, 0] != videos[:, 0]) | (found[:, 1] != videos[:, 1])) & (rows != EMPTY)
+    others: Bools = rows != EMPTY
+    if others.all():
+        return _differ(cells.take(rows, axis=0), videos)
+    places = others.nonzero()[0]  # not the others: most of what is new finds an empty slot
+    others[places] = _differ(cells.take(rows.take(places), axis=0), videos.take(places, axis=0))
     return others
+
+
+def _are_most(some: int, of: int) -> bool:
+    return 4 * some > 3 * of
+
+
+def _differ(cells: Int64s, videos: Int64s) -> Bools:
+    differ: Bools = (cells[:, 0] != videos[:, 0]) | (cells[:, 1] != videos[:, 1])
+    return differ

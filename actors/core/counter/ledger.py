@@ -41,7 +41,7 @@ from ..columns import (
 )
 from ..messages import Collected, CollectedPublished, CollectPublished, Pending, Plays, Rejected
 from ..table import EMPTY
-from .accounts import ARRIVED_NS, PART_ROWS, PUBLISHED, TOTAL, Account, Accounts
+from .accounts import ARRIVED_NS, CELLS, PART_ROWS, PUBLISHED, TOTAL, Account, Accounts
 from .announcements import Announcements
 from .arrivals import add_step, by_row, earliest
 from .changes import LedgerChanges, Tallies
@@ -250,18 +250,25 @@ class Ledger:
         rows, plays, oldest_ns = by_row(rows, arrived_ns)
         accounts = self._accounts
         cells = accounts.cells.take(rows, axis=0)
-        totals, published = cells[:, TOTAL], cells[:, PUBLISHED]
+        totals, published = cells[:, TOTAL].copy(), cells[:, PUBLISHED].copy()
         all_published = published == totals
         unusual = ~all_published & ((published > totals) | (oldest_ns < cells[:, ARRIVED_NS]))
         if accounts.taken:
             unusual |= ~all_published & self._next_is_due(rows, oldest_ns)
-        newly = rows[all_published]
-        accounts.cells[newly, ARRIVED_NS] = oldest_ns[all_published]
-        self._announced.add(cells[all_published, :TOTAL], oldest_ns[all_published], totals[all_published] + 1)
-        self._pending_count += len(newly)
-        accounts.cells[rows, TOTAL] += np.where(unusual, 0, plays)
+        # as one long column: numpy needs a third of the time for it
+        numbers, at = accounts.cells.reshape(-1), rows * CELLS
+        if all_published.any():
+            newly = all_published.nonzero()[0]
+            numbers[at.take(newly) + ARRIVED_NS] = arrivals = oldest_ns.take(newly)
+            videos = cells[:, :TOTAL].take(newly, axis=0) if len(newly) < len(cells) else cells[:, :TOTAL]
+            self._announced.add(videos, arrivals, totals.take(newly) + 1)
+            self._pending_count += len(newly)
+        places = unusual.nonzero()[0].tolist()
+        plays_of_usual = np.where(unusual, 0, plays) if places else plays
+        numbers[at + TOTAL] = totals + plays_of_usual
         self._dirty.append(rows)
-        for place in np.flatnonzero(unusual).tolist():
+        del numbers  # rows may be added again
+        for place in places:
             self._add(int(rows[place]), int(plays[place]), int(oldest_ns[place]))
 
     def _next_is_due(self, rows: Int64s, oldest_ns: Int64s) -> Bools:

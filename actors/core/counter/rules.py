@@ -51,7 +51,7 @@ Answer: TypeAlias = Collected | CollectedPublished | Pending | Recorded
 Received: TypeAlias = tuple[str, CounterInbox]  # the child that sent it, and the message
 
 DISPATCHER = "dispatcher"
-HOLD_MS_MAX = 20
+HOLD_MS_MAX = 50
 RECORD_MS = 50  # `Published` alone waits so long for plays to be committed with
 BACKLOG_PLAYS = 256  # a message with so many is of a backlog
 COMPANY_MS = 10  # what the dispatcher asks in a backlog waits so long for plays to be committed with
@@ -163,11 +163,12 @@ class CounterRules:
         return inbox
 
     def _collect(self, asked: Collect, wall_ns: int, set_back_ns: int) -> list[Answer]:
-        """The answer. A drain names no video, and hears of the rest of a recall before."""
-        rest: list[Answer] = []
-        while not asked.videos and self._recall_row != NO_ROW:
-            rest += self._recall(wall_ns, set_back_ns)
-        return [*rest, self.ledger.collect(asked.number, unpack_videos(asked.videos))]
+        """The answer. A drain names no video, and hears of the next piece of a recall before."""
+        collected = self.ledger.collect(asked.number, unpack_videos(asked.videos))
+        if asked.videos:
+            return [collected]
+        piece = self._recall(wall_ns, set_back_ns)
+        return [*piece, structs.replace(collected, recalls=self._recall_row != NO_ROW)]
 
     def _recall(self, wall_ns: int, set_back_ns: int) -> list[Pending]:
         """The next piece of a recall."""

@@ -7,8 +7,6 @@ twentieth video without taking out nineteen, and would keep one Python object pe
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Container, Iterator
 
-import numpy as np
-
 from ..columns import VIDEO_BYTES, Guids, Int64s, unpack_videos
 
 BLOCK_BITS = 8  # a block has 256 ms, a quarter of a second: the usual deadline has 240 blocks
@@ -32,9 +30,16 @@ class Calendar:
         """The number of videos at this millisecond. Raises `KeyError` if there are none."""
         return len(self._columns[time_ms]) // VIDEO_BYTES
 
-    def blocks(self) -> Iterator[tuple[list[int], int]]:
-        """Yield each block in order: its times, and the number of videos that they have together."""
-        start = 0
+    def before_block_of(self, time_ms: int | None) -> int:
+        """How many videos are in the blocks before the one of this time; 0 for None."""
+        return 0 if time_ms is None else self._len - sum(videos for _, videos in self.blocks(time_ms))
+
+    def blocks(self, since_ms: int | None = None) -> Iterator[tuple[list[int], int]]:
+        """Yield each block in order: its times, and the number of videos that they have together.
+
+        `since_ms`: begin with the block of this time.
+        """
+        start = 0 if since_ms is None else bisect_left(self.times, since_ms >> BLOCK_BITS << BLOCK_BITS)
         while start < len(self.times):
             block = self.times[start] >> BLOCK_BITS
             end = bisect_left(self.times, block + 1 << BLOCK_BITS, start)
@@ -102,12 +107,12 @@ class Calendar:
 
     def add_all(self, times_ms: Int64s, guids: Guids) -> None:
         """Add many videos, each at its time. None of them may be in the calendar."""
-        order = np.argsort(times_ms, kind="stable")
-        times_ms, column = times_ms[order], guids[order].tobytes()
-        (lasts,) = (times_ms[1:] != times_ms[:-1]).nonzero()
+        order = times_ms.argsort(kind="stable")
+        times_ms, column = times_ms.take(order), guids.take(order).tobytes()
+        lasts = (times_ms[1:] != times_ms[:-1]).nonzero()[0]
         ends = [*(lasts + 1).tolist(), len(guids)]
         start = 0
-        for time_ms, end in zip(times_ms[[*lasts, -1]].tolist(), ends, strict=True):
+        for time_ms, end in zip([*times_ms.take(lasts).tolist(), int(times_ms[-1])], ends, strict=True):
             self.add(time_ms, column[start * VIDEO_BYTES : end * VIDEO_BYTES])
             start = end
 

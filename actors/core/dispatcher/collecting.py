@@ -141,8 +141,7 @@ class Collecting:
         known: Iterable[Entry] = (),
         group: Group | None = None,
     ) -> list[Effect]:
-        self._collections += 1
-        group = group or Group()
+        self._collections, group = self._collections + 1, group or Group()
         group.batches += 1
         collection = Collection(
             Trigger.DRAIN if self._draining else trigger,
@@ -177,6 +176,8 @@ class Collecting:
 
     def _collected(self, shard: int, message: Collected, now_ms: int) -> list[Effect]:
         self.totals = self.totals.heard_of(shard, message.commits)
+        if message.recalls:
+            self._barrier_due = self._draining  # not drained before everything is announced
         for held in self.batches.within(BatchState.ASKED):
             if held.collection.number == message.number:
                 self._take_totals(held.collection, shard, message, now_ms)
@@ -311,9 +312,8 @@ class Collecting:
 
         `gone`: the keys of more batches to delete.
         """
-        batches, over = self.accepted.take_unstored()
-        if batch is not None:
-            batches = (*batches, batch)
+        accepted, over = self.accepted.take_unstored()
+        batches = accepted if batch is None else (*accepted, batch)
         return Store(batches, self.totals, taken, (*over, *gone))
 
     def _store_rest(self, taken: tuple[bytes, ...] = ()) -> Store:

@@ -29,6 +29,7 @@ from msgspec import structs
 from ..columns import GUID, VIDEO_BYTES, by_video, count, unpack_numbers
 from ..messages import Pending
 from ..triggers import Trigger
+from .beginning import beginning
 from .calendar import Calendar
 from .lead_time import LeadTime
 from .pending import NEVER_MS, TRIGGERS, Due, PendingVideos
@@ -55,6 +56,7 @@ class Schedule:
         self._deadlines = Calendar()
         self._lingering = Calendar()
         self._begin: tuple[int, int] | None = None  # when deadlines begin, after how many measurements
+        self._added_ms = NEVER_MS  # the earliest deadline that was added since then
 
     def __len__(self) -> int:
         """The number of videos that are pending or in a batch on its way."""
@@ -131,7 +133,13 @@ class Schedule:
         if not self._deadlines.times:
             return None
         if self._begin is None or self._begin[1] != self._lead_time.measured:
-            self._begin = self._begin_ms(), self._lead_time.measured
+            begin_ms = beginning(self._deadlines, self._batch_size_max, self._lead_time)
+            self._begin = begin_ms, self._lead_time.measured
+        elif self._added_ms < NEVER_MS:
+            known = self._begin[0], self._added_ms
+            begin_ms = beginning(self._deadlines, self._batch_size_max, self._lead_time, *known)
+            self._begin = begin_ms, self._begin[1]
+        self._added_ms = NEVER_MS
         return self._begin[0]
 
     def shortage(self, now_ms: int) -> Shortage | None:
@@ -260,13 +268,15 @@ class Schedule:
         guids = np.frombuffer(pending.videos, GUID)
         if not len(guids) == len(arrived_ms) == len(ordinals):
             raise ValueError(f"{len(guids)} videos, {len(arrived_ms)} arrivals, {len(ordinals)} ordinals")
-        self._begin = None
         waiting = self.rule.due_columns(arrived_ms, ordinals, received_ms)
         new = self._waiting.add(pending.videos, waiting)
-        late = waiting.triggers[new] == _DEADLINE
+        late = waiting.triggers.take(new) == _DEADLINE
         for calendar, places in ((self._deadlines, new[late]), (self._lingering, new[~late])):
             if len(places):
-                calendar.add_all(waiting.latest_ms[places], guids[places])
+                latest_ms = waiting.latest_ms.take(places)
+                calendar.add_all(latest_ms, guids.take(places))
+                if calendar is self._deadlines:
+                    self._added_ms = min(self._added_ms, int(latest_ms.min()))
         if len(new) < len(guids):
             for place in np.delete(np.arange(len(guids)), new).tolist():
                 self.offer(guids[place].tobytes(), int(arrived_ms[place]), int(ordinals[place]), received_ms)
@@ -274,34 +284,10 @@ class Schedule:
 
     def _move_taken(self) -> None:
         """Let the newer plays of videos in a batch on its way wait for the answer to it."""
-        for video in self._taken:
-            if (due := self._waiting.get(video)) is not None:
-                self._remove(video)
-                before = self._later.get(video)
-                self._later[video] = due if before is None else self._sooner(before, due)
-
-    def _begin_ms(self) -> int:
-        """When the first batch must leave so that all deadlines are kept: the formula at the top."""
-        size, lead_ms = self._batch_size_max, self._lead_time.lead_ms
-        begin_ms = NEVER_MS
-        longest_ms = lead_ms((len(self._deadlines) - 1) // size)
-        doubtful, place = [], 0
-        for times_ms, videos in self._deadlines.blocks():
-            if times_ms[0] - longest_ms >= begin_ms:
-                break  # no later deadline can begin sooner
-            block_ms = lead_ms((place + videos - 1) // size)
-            doubtful.append((times_ms[0] - block_ms, times_ms, place))
-            begin_ms = min(begin_ms, times_ms[-1] - block_ms)
-            place += videos
-        for soonest_ms, times_ms, first in doubtful:
-            if soonest_ms < begin_ms:
-                place = first
-                for latest_ms in times_ms:
-                    if latest_ms - longest_ms >= begin_ms:
-                        break
-                    place += self._deadlines.count(latest_ms)
-                    begin_ms = min(begin_ms, latest_ms - lead_ms((place - 1) // size))
-        return begin_ms
+        for video in self._waiting.which(self._taken):
+            due = self._remove(video)
+            before = self._later.get(video)
+            self._later[video] = due if before is None else self._sooner(before, due)
 
     def _pressing(self, now_ms: int) -> int:
         """How many deadlines would be missed if a batch without them left now. They go first.
@@ -319,12 +305,14 @@ class Schedule:
         return waiting.latest_ms - (self._lead_time.lead_ms() if waiting.trigger is Trigger.DEADLINE else 0)
 
     def _wait(self, video: bytes, waiting: Due) -> None:
-        self._begin = None
         before = self._waiting.get(video)
         if before is None:
             self._waiting.put(video, waiting)
             self._calendar(waiting).add(waiting.latest_ms, video)
+            if waiting.trigger is Trigger.DEADLINE:
+                self._added_ms = min(self._added_ms, waiting.latest_ms)
             return
+        self._begin = None
         sooner = self._sooner(before, waiting)
         self._waiting.pop(video)
         self._waiting.put(video, sooner)

@@ -89,6 +89,13 @@ def test_a_wal_that_a_reader_held_shrinks_again(state_dir, kind):
         assert wal(path).stat().st_size <= WAL_BYTES_MAX
 
 
+@pytest.mark.parametrize("kind", [writes_of_ledger, writes_of_outbox])
+def test_what_is_deleted_is_not_overwritten_with_zeros(state_dir, kind):
+    store, _, _ = kind(state_dir)
+    with contextlib.closing(store):
+        assert store._database.connection.execute("PRAGMA secure_delete").fetchone() == (0,)
+
+
 def test_the_reference_clients_wal_has_the_same_limit(tmp_path):
     with contextlib.closing(ClientStore(tmp_path)) as store:
         store.load(Promises())

@@ -262,13 +262,32 @@ def test_a_recall_goes_on_piece_by_piece_and_plays_are_counted_in_between():
     assert found == [*videos[:3], W, videos[4], W]
 
 
-def test_a_drain_hears_of_everything_before_its_answer():
+def test_a_drain_hears_that_a_recall_goes_on_and_of_everything_before_its_last_answer():
     videos = [bytes([number]) * 16 for number in range(1, 6)]
     machine, effects = recalling(videos)
-    effects += handle(machine, [Collect(7, b"")], NOW_MS, WALL_NS)
-    assert said_videos(effects) == videos
-    assert kinds(effects)[-1] == (DISPATCHER, Collected)
+    found, number = said_videos(effects), 7
+    while True:
+        effects = handle(machine, [Collect(number, b"")], NOW_MS, WALL_NS)
+        assert len(said_videos(effects)) <= 2, "a piece of its own, and one of the answer"
+        [answer] = [one.message for one in effects if isinstance(one.message, Collected)]
+        if not answer.recalls:
+            assert kinds(effects)[-1] == (DISPATCHER, Collected)
+        found += said_videos(effects)
+        if not answer.recalls:
+            break
+        number += 1
+    assert found == videos
     assert machine.wakeup_ms() is None
+
+
+def test_a_question_about_videos_is_answered_in_the_middle_of_a_recall():
+    videos = [bytes([number]) * 16 for number in range(1, 6)]
+    machine, _ = recalling(videos)
+    effects = handle(machine, [Collect(7, videos[4])], NOW_MS, WALL_NS)
+    [answer] = [
+        one.message for one in effects if isinstance(one, Send) and isinstance(one.message, Collected)
+    ]
+    assert answer.videos == videos[4] and not answer.recalls
 
 
 def test_a_dispatcher_that_asks_again_in_the_middle_hears_of_everything():
@@ -385,8 +404,8 @@ def test_what_can_wait_is_said_soon_after_what_was_said_before():
     handle(one, [published("x", V, 6)], NOW_MS + 110 - RECORD_MS, WALL_NS)
     assert kinds(handle(one, [], NOW_MS + 110, WALL_NS)) == [Commit, (DISPATCHER, Recorded)]
     assert kinds(handle(one, [plays(3, 30, V)], NOW_MS + 119, WALL_NS)) == [Commit, (CONSUMER, Counted)]
-    assert one.wakeup_ms() == NOW_MS + 120
-    assert said(handle(one, [], NOW_MS + 120, WALL_NS)) == [V]
+    assert one.wakeup_ms() == NOW_MS + 150
+    assert said(handle(one, [], NOW_MS + 150, WALL_NS)) == [V]
     assert one.wakeup_ms() is None
     assert handle(one, [], NOW_MS + 140, WALL_NS) == []
 
@@ -404,7 +423,7 @@ def test_what_comes_when_the_wait_is_over_is_said_at_once():
     one = holding()
     assert said(handle(one, [plays(2, 20, V)], NOW_MS + 100, WALL_NS)) == [V]
     handle(one, [published("x", V, 6)], NOW_MS + 101, WALL_NS)
-    assert said(handle(one, [plays(3, 30, V)], NOW_MS + 120, WALL_NS)) == [V]
+    assert said(handle(one, [plays(3, 30, V)], NOW_MS + 150, WALL_NS)) == [V]
 
 
 def test_what_is_to_be_published_on_receipt_is_said_at_once_and_takes_along_what_is_held():

@@ -566,6 +566,16 @@ def test_a_drain_first_hears_what_the_counters_have_said_so_far():
     assert one.drained
 
 
+def test_a_drain_asks_again_while_a_counter_says_that_a_recall_goes_on():
+    one = dispatching(0)
+    answer = structs.replace(collected(number_of(one.drain(NOW_MS))), recalls=True)
+    effects = one.handle(0, [answer], NOW_MS)
+    assert not one.drained
+    assert asked(effects) == [(counter_of(0), [])]
+    one.handle(0, [collected(number_of(effects))], NOW_MS)
+    assert one.drained
+
+
 def test_a_drain_sends_what_is_not_due_and_ends_when_it_is_recorded():
     one = dispatching(0)
     one.handle(0, [pending((A, 100))], NOW_MS)

@@ -502,7 +502,9 @@ def test_it_does_what_a_list_sorted_each_time_does(happenings, interval_ms, lone
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(calendar, "BLOCK_BITS", block_bits)
         patch.setattr(waiting, "LONE_MAX", lone_max)
+        patch.setattr(waiting, "LONE_FEW", lone_max // 2)
         patch.setattr(waiting, "ROWS_SPARE", 0)
+        patch.setattr(waiting, "MOVED_ROWS", 1)
         patch.setattr(schedules, "MANY", 2)
         check_against_the_naive(happenings, interval_ms)
 
