@@ -209,7 +209,11 @@ class Schedule:
 
     def confirm(self, video: bytes, total: int) -> None:
         """Note that the client has this total. Only plays that it does not cover are pending from now on."""
-        self.release(video)
+        if self._taken.pop(video, None) is not None:  # so its newer plays are in `_later`
+            later = self._later.pop(video, None)
+            if later is not None and later.ordinal > total:
+                self._wait(video, later)
+            return
         waiting = self._waiting.get(video)
         if waiting is not None and waiting.ordinal <= total:
             self._remove(video)
