@@ -5,11 +5,15 @@ Kept cheap to import: every child process imports its main module again.
 
 
 def begin(arguments: list[str]) -> None:
-    """Begin, if these arguments run the service."""
+    """Begin, if these arguments run the service and no shell asks for completions (argcomplete)."""
+    import os
+
     from ..system import early_signals
 
     command, _ = early_signals.command_of(arguments)
     if command != "run" or not {"-h", "--help", "--version"}.isdisjoint(arguments):
+        return
+    if "_ARGCOMPLETE" in os.environ:
         return
     import gc
 

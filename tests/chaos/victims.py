@@ -23,11 +23,11 @@ def find(service: Service) -> dict[str, int]:
         with contextlib.suppress(OSError, psutil.Error):
             if pid > 1 and pid != service.process.pid and os.getsid(pid) == service.process.pid:
                 words = psutil.Process(pid).cmdline()
-                if words and words[0].startswith(_TITLE):
+                if any("multiprocessing.forkserver" in word for word in words):
+                    found[FORKSERVER] = pid
+                elif words and words[0].startswith(_TITLE):
                     name = words[0].removeprefix(_TITLE).strip()
                     found[QUEUE if name == _OF_THE_QUEUE else name] = pid
-                elif any("multiprocessing.forkserver" in word for word in words):
-                    found[FORKSERVER] = pid
     return found
 
 

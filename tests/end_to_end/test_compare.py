@@ -47,11 +47,12 @@ def start(folder, *words):
 
 
 def processes_of(folder):
-    """The processes with their temporary files in this folder; those of a service are below it."""
+    """The processes with files or temporary files in this folder; those of a service are below it."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if Path(process.environ().get("TMPDIR", "/")).is_relative_to(folder):
+            paths = [process.environ().get("TMPDIR", "/"), *(one.path for one in process.open_files())]
+            if any(Path(path).is_relative_to(folder) for path in paths):
                 found.append(process)
     return found
 
@@ -76,10 +77,13 @@ def test_a_commit_is_compared_with_the_working_tree_and_nothing_is_left(folder, 
 
 def test_a_comparison_that_is_stopped_leaves_nothing(folder):
     with start(folder, "--pairs", "50") as process:
-        wait_until(lambda: len(processes_of(folder)) > 8, "services of both to run", DEADLINE_S)
+        children = psutil.Process(process.pid).children
+        wait_until(lambda: len(children(recursive=True)) > 8, "services of both to run", DEADLINE_S)
+        started = children(recursive=True)
         process.send_signal(signal.SIGTERM)
         _, talk = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 2
     assert "stopped by a signal" in talk
     assert list(folder.iterdir()) == []
     assert processes_of(folder) == []
+    wait_until(lambda: not any(one.is_running() for one in started), "all that was started to be gone")

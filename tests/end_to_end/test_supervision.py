@@ -52,14 +52,15 @@ def post(service: ServiceWithQueue, child: str, action: str) -> tuple[int, str]:
 def processes(service: ServiceWithQueue) -> dict[int, str]:
     """The pids and ids of all actors' processes that live, those that the supervisor does not know too.
 
-    A process whose forkserver was killed is nobody's child, and is in the session of the service still.
+    The forkserver is no actor. A process whose forkserver was killed is nobody's child, and is in the session of the service still.
     """
     found = {}
     for pid in psutil.pids():
         try:
             if os.getsid(pid) == service.process.pid:
                 title = " ".join(psutil.Process(pid).cmdline()).strip()
-                if title.startswith("playtally: ") and alive(pid):
+                is_actor = title.startswith("playtally: ") and not title.endswith("forkserver")
+                if is_actor and alive(pid):
                     found[pid] = title.removeprefix("playtally: ")
         except (psutil.Error, ProcessLookupError):
             continue
