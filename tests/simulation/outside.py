@@ -48,7 +48,8 @@ class Outside:
         # What the client never takes, or never says that it takes.
         self.never = {self._videos[number] for number in world.plan.refused} | self._fails.keys()
         self._at_work: Counter[str] = Counter()  # by key: attempts that the client has not judged yet
-        self._refusals = 0  # for the content, in a row
+        # For the content, in a row, by the dispatcher's incarnation: a restarted one has to find out anew.
+        self._refusals: Counter[int] = Counter()
         self._client_faults = [fault for fault in world.plan.faults if fault.kind in CLIENT_FAULTS]
         for play in world.plan.plays:
             self._clock.at(play.at_ms, self._put, play)
@@ -300,11 +301,12 @@ class Outside:
         if about is About.WIDTH:
             client.too_wide = process.incarnation, len(batch.entries)
         if outcome is Outcome.ACCEPTED or about is not About.CONTENT or self.never >= set(batch.videos):
-            self._refusals *= outcome is not Outcome.ACCEPTED
+            if outcome is Outcome.ACCEPTED:
+                self._refusals.clear()
             return
-        self._refusals += 1
-        if self._refusals > REFUSALS_MAX:
-            raise Violation(Invariant.ONE_REFUSAL, f"{self._refusals} refusals in a row")
+        self._refusals[process.incarnation] += 1
+        if (refusals := self._refusals[process.incarnation]) > REFUSALS_MAX:
+            raise Violation(Invariant.ONE_REFUSAL, f"{refusals} refusals in a row")
 
     def _answer(
         self,

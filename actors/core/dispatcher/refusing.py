@@ -20,7 +20,6 @@ from .changing import Changing
 from .effects import Effect, Forget, StoreRefused, StoreRepublish
 from .halving import Part
 from .outbox import Batch
-from .pending import NEVER_MS
 from .suspects import Alone
 
 WIDENS_MS = 3_600_000  # after a 413, until a wider batch is tried
@@ -178,19 +177,18 @@ class Refusing(Changing):
         """Search a batch for the video on which the client fails, as if the client had refused it."""
         return self._refused_content(held, before, About.CONTENT, why, now_ms, None, is_answer=False)
 
-    def _again_ms(self, held: HeldBatch) -> int:
-        """When to send a batch in doubt again. That of a refused video waits for the next try of it."""
-        if held.again_ms and self._is_refused(held.content):
-            return NEVER_MS if self._draining else self.refused.next_ms(held.content.entries[0].video)
-        return held.again_ms
+    def _is_try(self, held: HeldBatch) -> bool:
+        """Whether a batch in doubt goes again as the next try of a refused video, and not by itself."""
+        return held.again_ms > 0 and self._is_refused(held.content)
 
     def _in_doubt(self, now_ms: int) -> tuple[list[HeldBatch], list[HeldBatch]]:
-        """The batches to send again: those that go before any new batch, and those that give way to one.
+        """The batches to send again, without tries: those before any new batch, and those that give way.
 
         While the circuit is open, one batch at a time probes the client. The client may fail on what is in a
         batch in doubt. So after each of them was tried once more, a new batch is tried.
         """
-        again = [held for held in self.batches.within(BatchState.IN_DOUBT) if self._again_ms(held) <= now_ms]
+        in_doubt = self.batches.within(BatchState.IN_DOUBT)
+        again = [held for held in in_doubt if held.again_ms <= now_ms and not self._is_try(held)]
         again.sort(key=lambda held: held.attempt)
         if self.attempts.circuit is Circuit.CLOSED:
             return again, []
@@ -283,16 +281,19 @@ class Refusing(Changing):
             if now_ms - soonest_ms < PATIENCE_MS or now_ms - self._busy_try_ms < BUSY_TRY_MS:
                 return []
             self._busy_try_ms = now_ms
+        in_doubt = self.batches.within(BatchState.IN_DOUBT)
+        again = {one.content.videos[0]: one for one in in_doubt if self._is_try(one)}
+        others = {video for one in self.batches if one.batch is not None for video in one.batch.videos}
         askable = self._linked - self._silent
-        on_their_way = {
-            video for held in self.batches if held.batch is not None for video in held.batch.videos
-        }
-        tried = self.refused.due(
-            now_ms, lambda one: shard_of(one, self._shards) in askable and one not in on_their_way
-        )
+
+        def is_free(video: bytes) -> bool:
+            return video in again or (video not in others and shard_of(video, self._shards) in askable)
+
+        tried = self.refused.due(now_ms, is_free)
         if tried is None:
             return []
-        video = tried.video
+        if (video := tried.video) in again:
+            return self._send_again([again[video]], now_ms)
         trigger, asked = self._schedule.take_alone(video), {shard_of(video, self._shards): [video]}
         offered_ms = self.refused.offered_ms(video)
         return self._collect(trigger, asked, now_ms, now_ms, trial=tried.attempts, offered_ms=offered_ms)

@@ -28,7 +28,6 @@ from .confirming import Confirming
 from .effects import Effect, StoreRepublish
 from .numbered_keys import answered
 from .outbox import PublishTotals
-from .pending import NEVER_MS
 from .refusing import CONFLICTS_MAX
 from .suspects import Alone
 
@@ -268,8 +267,8 @@ class DispatcherRules(Confirming):
         next_ms = self.attempts.next_ms()
         if self.attempts.backing_off:
             return next_ms
-        again_ms = map(self._again_ms, self.batches.within(BatchState.IN_DOUBT))
-        times_ms = [max(next_ms, one) for one in again_ms if one < NEVER_MS]
+        in_doubt = self.batches.within(BatchState.IN_DOUBT)
+        times_ms = [max(next_ms, held.again_ms) for held in in_doubt if not self._is_try(held)]
         may_republish = self.phase is Phase.IDLE and self.republishing.requests and not self._draining
         if next_ms > self._looked_ms and may_republish:
             return next_ms  # the rate limit holds up a batch that is not due

@@ -126,6 +126,25 @@ def test_it_is_tried_ever_more_seldom(failure):
 
 
 @FAILURES
+def test_no_deadline_waits_for_a_try(failure):
+    hot = MORE[100:120]
+    for ahead_ms in range(0, 2000, 200):
+        world = knows(TWENTY[0], failure=failure, latency_ms=400, rule=Rule(deadline_ms=2000))
+        world.hot(*hot)
+        world.run(MINUTE_MS // 2)  # without an answer, a try is in doubt from now on
+        tries = world.refused[TWENTY[0]].attempts
+        next_ms = world.rules.refused.soonest_ms(world.now_ms)
+        assert tries > 1 and next_ms > world.now_ms + 2000
+        world.run(next_ms - world.now_ms - ahead_ms)
+        latest_ms = world.now_ms + 2000
+        world.play(*hot)
+        world.run(10_000)
+        assert {world.totals[video] for video in hot} == {101}
+        assert max(world.told_ms[video] for video in hot) + 400 <= latest_ms
+        assert world.refused[TWENTY[0]].attempts > tries
+
+
+@FAILURES
 def test_a_failed_try_of_a_new_total_is_not_stored_as_a_republish(failure):
     world = knows(TWENTY[0], failure=failure)
     world.run(HOUR_MS)
