@@ -36,6 +36,7 @@ class Receiver:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "bench.receipts"],
             cwd=ROOT,
+            stdin=subprocess.PIPE,  # it ends with us, whatever ends us: nothing is ever written there
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,  # Ctrl-C reaches only this process
@@ -52,7 +53,8 @@ class Receiver:
         self._process.kill()
         self._reader.join()
         self._process.wait()
-        assert self._process.stdout is not None
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
         self._process.stdout.close()
 
     def wait_ms(self, video: str, plays: int) -> float:
@@ -97,7 +99,9 @@ async def _serve() -> None:
     server = HTTPServer(Application([("/plays", _Plays)]))
     server.add_sockets(sockets)
     print(f"http://127.0.0.1:{sockets[0].getsockname()[1]}/plays", flush=True)
-    await asyncio.Event().wait()
+    over = asyncio.Event()
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), over.set)
+    await over.wait()
 
 
 if __name__ == "__main__":

@@ -52,7 +52,8 @@ def post(service: ServiceWithQueue, child: str, action: str) -> tuple[int, str]:
 def processes(service: ServiceWithQueue) -> dict[int, str]:
     """The pids and ids of all actors' processes that live, those that the supervisor does not know too.
 
-    The forkserver is no actor. A process whose forkserver was killed is nobody's child, and is in the session of the service still.
+    The forkserver is no actor. A process whose forkserver was killed is nobody's child, and is in the session
+    of the service still.
     """
     found = {}
     for pid in psutil.pids():
