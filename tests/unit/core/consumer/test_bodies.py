@@ -60,8 +60,10 @@ def test_of_two_equal_keys_the_last_counts_as_in_every_json_reader():
         (b'{"video_id":"\\ud800"}', "video_id is not a GUID"),  # half of a surrogate pair
         (b'{"\\ud800":1}', "the object has no video_id"),
         (b'{"video_id":"\xff"}', "video_id is not a GUID"),  # not UTF-8
-        (b"[" * 100_000, "the body is not JSON"),
-        (b'{"a":' * 100_000, "the body is not JSON"),
+        (b"[" * 4000, "the body is not JSON"),
+        (b'{"a":' * 800, "the body is not JSON"),
+        (b"[" * 100_000, "the body is not a JSON object"),  # a long one is only looked at
+        (b'{"a":' * 100_000, "the object has no video_id"),
         (b"null", "the body is not a JSON object"),
         (b"[]", "the body is not a JSON object"),
         (b'"%s"' % TEXT.encode(), "the body is not a JSON object"),

@@ -188,7 +188,7 @@ plain_ids = (
 )
 ids = (
     plain_ids
-    | st.text(max_size=70)
+    | st.text(max_size=70).filter(lambda text: "\\" not in text)  # json.loads takes no unknown escape
     | st.sampled_from(["\\u0061", '"', "\\", "\\n", "\ud83d", "\ufffd", "ü", "null"])
 )
 rows = st.tuples(st.sampled_from(SHAPES), videos, ids, st.booleans())

@@ -186,3 +186,26 @@ def test_a_hostile_body_costs_no_more_than_its_length(body):
     with pytest.raises(NotAPlay):
         tolerant.video_id(b'{"x":%s,%s' % (body, NAMED))
     assert time.process_time() - began < CPU_S_MAX
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"A" * MEBIBYTE, "the body is not a JSON object"),
+        (b" [" + b"1," * MEBIBYTE, "the body is not a JSON object"),
+        (b'"' * MEBIBYTE, "the body is not a JSON object"),
+        (b'{"x":' + b"[" * MEBIBYTE, "the object has no video_id"),
+        (("{" + "A" * MEBIBYTE).encode("utf-16"), "the object has no video_id"),
+    ],
+    ids=("letters", "an array", "quotes", "an object without the key", "UTF-16"),
+)
+def test_a_long_body_that_can_have_no_key_is_not_read(body, why, monkeypatch):
+    monkeypatch.setattr(tolerant, "_skeleton", None)
+    with pytest.raises(NotAPlay, match=why):
+        tolerant.video_id(body)
+
+
+@pytest.mark.parametrize("name", [b'"video_id"', rb'"\u0076ideo_id"'], ids=("plain", "escaped"))
+def test_a_long_body_with_the_key_is_a_play(name):
+    body = b' {"x":"\x01%s",%s:"5fec8982-705f-4a15-8228-3d03c74803e5"}' % (b"A" * MEBIBYTE, name)
+    assert tolerant.video_id(body) == "5fec8982-705f-4a15-8228-3d03c74803e5"
