@@ -283,7 +283,7 @@ class Refusing(Changing):
             self._busy_try_ms = now_ms
         in_doubt = self.batches.within(BatchState.IN_DOUBT)
         again = {one.content.videos[0]: one for one in in_doubt if self._is_try(one)}
-        others = {video for one in self.batches if one.batch is not None for video in one.batch.videos}
+        others = {video for one in self.batches for video in one.content.videos}
         askable = self._linked - self._silent
 
         def is_free(video: bytes) -> bool:

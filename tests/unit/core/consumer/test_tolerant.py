@@ -209,3 +209,8 @@ def test_a_long_body_that_can_have_no_key_is_not_read(body, why, monkeypatch):
 def test_a_long_body_with_the_key_is_a_play(name):
     body = b' {"x":"\x01%s",%s:"5fec8982-705f-4a15-8228-3d03c74803e5"}' % (b"A" * MEBIBYTE, name)
     assert tolerant.video_id(body) == "5fec8982-705f-4a15-8228-3d03c74803e5"
+
+
+def test_a_video_id_with_an_escape_that_nobody_knows_is_no_guid():
+    with pytest.raises(NotAPlay, match="video_id is not a GUID"):
+        tolerant.video_id(rb'{"video_id":"\q"}')
