@@ -94,3 +94,9 @@ def test_one_that_is_none_among_several_is_refused(wrong):
     for texts in ([wrong], [usual, wrong], [wrong, usual, usual]):
         with pytest.raises(ValueError, match="not a GUID"):
             guids.parse_all(texts)
+
+
+def test_guids_that_are_cut_at_another_place_are_none():
+    usual = "8f14e45f-ceea-467f-a9d2-0c2f4b6c1d3e"
+    with pytest.raises(ValueError, match="not a GUID"):
+        guids.parse_all([usual[:-1], usual[-1] + usual])
