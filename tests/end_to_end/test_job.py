@@ -105,7 +105,7 @@ def test_bodies_that_are_no_plays_are_dead_lettered_and_counted_once(service):
         b'{"video_id": 7}': "video_id is not a string",
         b'{"video_id": "7"}': "video_id is not a GUID",
         b"\xff\xfe\x00garbage": "the body is not JSON",
-        b"\x00" * (1024 * 1024): "the body is not JSON",
+        b"\x00" * (1024 * 1024): "the body is not a JSON object",
     }
     queue, before = service.queue, counted(service)
     for body in [*bad, *map(play_of, plays)]:
