@@ -26,7 +26,6 @@ import contextlib
 import http.client
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -48,7 +47,7 @@ from .backlog import Queue, body
 from .command import add_json, folder, need_nsqd, parser, show, write_json
 from .drain import drain
 from .growth import COUNTING, HELD_BACK
-from .processes import MB, cpu_s, memory_mb_of, pids_of
+from .processes import MB, cpu_s, memory_mb_of, pids_of, printed
 from .scaling import Costs, load_of
 from .unit import nsqd_us_a_play
 
@@ -133,19 +132,19 @@ def measure(path: Path, videos: int, plays: int, nsqd_us: float) -> Many:
     with open_queue("nsqd", path, f"--mem-queue-size={2 * plays}") as nsqd:
         queue = Queue.of(nsqd)
         queue.pause()
-        service = Service(path / "state", [*ANY_PORTS, *HELD_BACK, reading(queue.tcp_address)])
+        service = Service(path / "state", [*ANY_PORTS, HELD_BACK, reading(queue.tcp_address)])
         began_s = time.monotonic()
         with service:
             start_s = time.monotonic() - began_s
             pids = pids_of(service)
             start_cpu_s, memory_mb = sum(map(cpu_s, pids.values())), sum(memory_mb_of(pids).values())
-            status_s, status_cpu_s = _command(service, "status")[1:]
+            _, status_s, status_cpu_s, _ = printed([*COMMAND, "status", *service.arguments], environment())
             page_s = _page_s(service)
             queue.put(_plays(videos, plays))
             counting = {name: pid for name, pid in pids.items() if name.startswith(COUNTING)}
             drained = drain(queue, counting, plays)
             back_s = _back_s(service, pids[KILLED])
-            first_row_s, all_rows_s, totals_cpu_s = _command(service, "totals")
+            totals = printed([*COMMAND, "totals", *service.arguments], environment())
         return Many(
             videos,
             start_s,
@@ -157,9 +156,9 @@ def measure(path: Path, videos: int, plays: int, nsqd_us: float) -> Many:
             sum(drained.cpu_us_a_play.values()),
             nsqd_us,
             back_s,
-            first_row_s,
-            all_rows_s,
-            totals_cpu_s,
+            totals.first_s,
+            totals.all_s,
+            totals.cpu_s,
             sum(one.stat().st_size for one in (path / "state").rglob("*") if one.is_file()) / MB,
         )
 
@@ -172,24 +171,6 @@ def _plays(videos: int, plays: int) -> list[bytes]:
     )
     places = (16 * chance.randrange(len(known) // 16) for _ in range(plays))
     return [body(str(UUID(bytes=known[place : place + 16]))) for place in places]
-
-
-def _command(service: Service, name: str) -> tuple[float, float, float]:
-    """Run a command. Returns the seconds until its first line and until its end, and its CPU seconds."""
-    began_s = time.monotonic()
-    words = [*COMMAND, name, *service.arguments]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, env=environment()) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        process.stdout.readline()
-        first_s = time.monotonic() - began_s
-        while process.stdout.read(1 << 20):
-            pass
-        all_s = time.monotonic() - began_s
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    assert not process.returncode, (name, process.returncode)
-    return first_s, all_s, used.ru_utime + used.ru_stime
 
 
 def _page_s(service: Service) -> float:

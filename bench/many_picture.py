@@ -9,7 +9,7 @@ from math import ceil, floor, log10
 
 from msgspec import Struct
 
-from .picture import style
+from .picture import opening
 
 WIDTH, HEIGHT, ACROSS = 380, 270, 3  # of a chart; how many in a row
 LEFT, RIGHT, TOP, BOTTOM = 58, 22, 66, 34
@@ -62,12 +62,7 @@ def draw(charts: Sequence[Chart]) -> str:
     """The charts, `ACROSS` of them in a row."""
     width, height = ACROSS * WIDTH, HEAD + -(-len(charts) // ACROSS) * HEIGHT + FOOT
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}"',
-        f'height="{height}" role="img" aria-labelledby="title">',
-        f'<title id="title">{TITLE}</title>',
-        style(),
-        f'<rect class="back" width="{width}" height="{height}"/>',
-        f'<text class="strong" x="20" y="32">{TITLE}</text>',
+        *opening(TITLE, width, height, 32),
         f'<text class="soft" x="20" y="{height - 14}">{NOTE}</text>',
     ]
     for number, chart in enumerate(charts):

@@ -5,7 +5,7 @@ from math import ceil, floor, log10
 
 from msgspec import Struct
 
-from .picture import style
+from .picture import opening
 
 WIDTH, HEIGHT = 380, 250  # of a panel
 LEFT, RIGHT, TOP, BOTTOM = 64, 24, 40, 34
@@ -22,14 +22,7 @@ class Panel(Struct, frozen=True):
 def draw(title: str, panels: Sequence[Panel], across: int) -> str:
     """The charts, `across` of them in a row, with one legend below. All have the same series and xs."""
     width, height = across * WIDTH, HEAD + -(-len(panels) // across) * HEIGHT + FOOT
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"',
-        f'width="{width}" height="{height}" role="img" aria-labelledby="title">',
-        f'<title id="title">{title}</title>',
-        style(),
-        f'<rect class="back" width="{width}" height="{height}"/>',
-        f'<text class="strong" x="20" y="30">{title}</text>',
-    ]
+    parts = opening(title, width, height, 30)
     for number, panel in enumerate(panels):
         x, y = number % across * WIDTH, HEAD + number // across * HEIGHT
         parts += [f'<g transform="translate({x},{y})">', *_chart(panel), "</g>"]

@@ -48,6 +48,18 @@ def draw(series: dict[str, list[tuple[int, int]]]) -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
+def opening(title: str, width: int, height: int, y: int) -> list[str]:
+    """The first lines of a picture with this title, which stands at `y`."""
+    return [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"',
+        f'width="{width}" height="{height}" role="img" aria-labelledby="title">',
+        f'<title id="title">{title}</title>',
+        style(),
+        f'<rect class="back" width="{width}" height="{height}"/>',
+        f'<text class="strong" x="20" y="{y}">{title}</text>',
+    ]
+
+
 def style() -> str:
     """The colours and fonts of a picture, for light and dark mode. Line n has the classes cn and tn."""
     light = "".join(f".c{n}{{stroke:#{one}}}.t{n}{{fill:#{one}}}" for n, one in enumerate(COLOURS))

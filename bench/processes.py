@@ -1,11 +1,13 @@
 """The CPU time and the memory that the processes of a service use, as the system counts them."""
 
 import contextlib
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -69,6 +71,32 @@ def waited_s(pid: int) -> float:
     except OSError:
         return 0.0
     return int(text.split()[1]) / 1e9
+
+
+class Printed(NamedTuple):
+    """What a command took: seconds until its second line and until its end, CPU seconds, largest memory."""
+
+    first_s: float
+    all_s: float
+    cpu_s: float
+    most_mb: float
+
+
+def printed(words: list[str], environment: Mapping[str, str] | None = None) -> Printed:
+    """Run a command that prints a table. Raises `AssertionError` if it fails."""
+    began_s = time.monotonic()
+    with subprocess.Popen(words, stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.readline()
+        first_s = time.monotonic() - began_s
+        while process.stdout.read(1 << 20):
+            pass
+        all_s = time.monotonic() - began_s
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert not process.returncode, (words, process.returncode)
+    return Printed(first_s, all_s, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / MB)
 
 
 def pids_of(service: Service) -> dict[str, int]:

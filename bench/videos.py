@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import http.client
 import itertools
-import os
 import random
 import re
 import socket
@@ -38,7 +37,7 @@ from actors.core.triggers import Trigger
 from tests.support.queues import nsqd_path
 
 from .command import NO_NSQD, add_json, folder, parser, show, write_json
-from .processes import MB, cpu_s
+from .processes import cpu_s, printed
 from .store import NOW_MS, PLAYS_A_COMMIT, Shard
 from .unit import nsqd_us_a_play
 
@@ -255,7 +254,7 @@ def _totals(path: Path, videos: int) -> dict[str, float]:
                     played.append(video)
             shard.count(played, NOW_MS + place // 100)
         shard.store.close()
-    first_s, all_s, used_s, most_mb = _print_totals(path)
+    first_s, all_s, used_s, most_mb = printed([*COMMAND, "totals", "--set", f"supervisor.state_dir={path}"])
     return {
         "first_row_s": first_s,
         "all_rows_s": all_s,
@@ -263,24 +262,6 @@ def _totals(path: Path, videos: int) -> dict[str, float]:
         "totals_mb": most_mb,
         "ledger_bytes": sum(one.stat().st_size for one in path.glob("counter-*.sqlite*")) / videos,
     }
-
-
-def _print_totals(path: Path) -> tuple[float, float, float, float]:
-    """Until the first row was there and until all were, and the CPU, in s; the largest memory, in MB."""
-    began_s = time.monotonic()
-    command = [*COMMAND, "totals", "--set", f"supervisor.state_dir={path}"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        process.stdout.readline()
-        first_s = time.monotonic() - began_s
-        while process.stdout.read(1 << 20):
-            pass
-        all_s = time.monotonic() - began_s
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    assert not process.returncode, process.returncode
-    return first_s, all_s, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / MB
 
 
 if __name__ == "__main__":

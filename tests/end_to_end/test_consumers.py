@@ -1,4 +1,4 @@
-"""Two consumers: each play counts once, whoever is killed; figures, pauses and limits are of both."""
+"""Two consumers count each play once through kills of every child. Figures, pauses and limits are of both."""
 
 import os
 import signal

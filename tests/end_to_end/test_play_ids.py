@@ -1,4 +1,4 @@
-"""Plays with an id of their own (`nsq.play_id`), on real processes: each counts once, whoever gives it."""
+"""Plays with an id of their own (`nsq.play_id`) count once, by whichever nsqds they come. Real processes."""
 
 import contextlib
 import json

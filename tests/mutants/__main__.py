@@ -3,9 +3,8 @@
 python -m tests.mutants [--sample N | --all | --only TEXT] [--jobs J] [--list] [--verbose]
 
 The code that is mutated draws the sample from the fixed population: other code, another sample. A new test or
-a new line of survivors.md leaves the sample as it is, so that whoever mends a survivor can see that it is
-mended. The exit code is 1 if a mutation survives that survivors.md does not list, or if it lists one that is
-killed.
+a new line of survivors.md leaves the sample as it is, so a second run shows that a survivor is mended. The
+exit code is 1 if a mutation survives that survivors.md does not list, or if it lists one that is killed.
 """
 
 import argparse
