@@ -127,6 +127,12 @@ def wait_received(service, messages):
     wait_status(service, lambda status: status["plays"]["received"] >= messages, came)
 
 
+def clients(*nsqds):
+    """The consumers that each nsqd gives messages to."""
+    channels = [one.channel("plays", "playtally") for one in nsqds]
+    return [{each["remote_address"] for each in channel["clients"]} for channel in channels]
+
+
 def counted_in_the_end(service, nsqds):
     """The plays counted when all queues are empty."""
     wait_status(
@@ -361,7 +367,15 @@ def test_two_nsqds_of_one_host_are_both_counted_exactly_and_one_line_says_what_t
         other.fill()
         service.start()
         wait_counted(service, 2 * PLAYS)
+        before = clients(one, other)
         service.command("kill", "consumer")
+        # What an nsqd sends to the killed one before it sees the end comes again after `nsq.msg_timeout_s`.
+        wait_until(
+            lambda: all(
+                now and not now & then for now, then in zip(clients(one, other), before, strict=True)
+            ),
+            "only the next consumer to be connected",
+        )
         one.put_more()
         other.put_more()
         wait_counted(service, 2 * (PLAYS + MORE))
