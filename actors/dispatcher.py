@@ -81,6 +81,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         self._sink: Sink
         self._openers = sink_opener, store_opener
         self._kind = rules
+        self._now_ms = host.monotonic_ms
         self._jitter = jitter
         self._ask_client = ask_client
         self._alarm = Alarm(host, self._wake)
@@ -245,7 +246,8 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
                 self.host.send(effect.peer, effect.message)
             case Store():
                 self._store.store(effect.batches, effect.totals, effect.taken, effect.over)
-                self._log.taken(effect.taken)
+                if effect.taken:
+                    self._log.taken(effect.taken)
             case StoreRefused():
                 self._store.store_refused(effect.refused, effect.totals, effect.gone, effect.forget)
                 self._log.refused(effect.refused)
@@ -336,9 +338,6 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
 
     def _wake(self) -> None:
         self._perform(self.rules.wake(self._now_ms()))
-
-    def _now_ms(self) -> int:
-        return self.host.monotonic_ms()
 
 
 def _receiver_of(settings: Settings, name: str) -> str:

@@ -79,14 +79,14 @@ class Writing(Transaction):
     __slots__ = ("_path",)
 
     def __init__(self, database: Database):
-        super().__init__(database.connection)
-        self._path = database.path
+        self._connection, self._path = database.connection, database.path
 
     def __enter__(self) -> sqlite3.Connection:
         try:
-            return super().__enter__()
+            self._connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
             raise self._failure(error) from error
+        return self._connection
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
         try:

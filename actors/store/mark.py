@@ -12,7 +12,6 @@ A power cut may undo commits (with `synchronous = NORMAL`) but not the mark. So 
 machine in which it was written, or says that the commits were synced: those no power cut may undo.
 """
 
-import contextlib
 import logging
 import os
 import struct
@@ -51,8 +50,10 @@ class Mark:
         `is_synced`: whether they are on the disk, so that not even a power cut may undo them.
         """
         boot = _EVERY_BOOT if is_synced else self._boot
-        with contextlib.suppress(OSError):
+        try:  # no `contextlib.suppress`: each commit comes here
             os.pwrite(self._descriptor, _LAYOUT.pack(commits, boot), 0)
+        except OSError:
+            pass
 
     def close(self) -> None:
         """Close the file."""

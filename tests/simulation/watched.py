@@ -202,10 +202,9 @@ class WatchedDispatching(DispatcherRules):
         return effects
 
     def _collect(
-        self, trigger: Trigger, asked: Any, *times: Any, known: Iterable[Entry] = (), **more: Any
+        self, trigger: Trigger, asked: Any, *times: Any, known: dict[bytes, Entry] | None = None, **more: Any
     ) -> list[Effect]:
-        known = list(known)
-        self.known[self._collections + 1] = [entry.video for entry in known]
+        self.known[self._collections + 1] = list(known or {})
         return super()._collect(trigger, asked, *times, known=known, **more)
 
 

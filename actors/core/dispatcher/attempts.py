@@ -95,16 +95,11 @@ class Attempts:
         return Circuit.HALF_OPEN if self.on_their_way else Circuit.OPEN
 
     @property
-    def has_room(self) -> bool:
-        """Whether one more attempt may be on its way."""
-        return self.room > 0
-
-    @property
     def room(self) -> int:
         """How many more attempts may be on their way; 0 or less if none may."""
         if self.paused or (self.interval_ms and self._held_up):
             return 0
-        return (self._allowed if self.circuit is Circuit.CLOSED else 1) - self.on_their_way
+        return (self._allowed if self.failures < CIRCUIT_FAILURES else 1) - self.on_their_way
 
     def use_limits(self, rate_max_per_s: float, in_flight_max: int, now_ms: int) -> None:
         """Use other limits from now on: see `__init__`. The rate counts from the attempt that left last."""
@@ -232,7 +227,7 @@ class Attempts:
 
     def may_leave(self, now_ms: int) -> bool:
         """Whether an attempt may leave now."""
-        return self.has_room and now_ms >= self.next_ms()
+        return self.room > 0 and now_ms >= self.next_ms()
 
 
 def _interval_ms(rate_max_per_s: float) -> float:

@@ -12,7 +12,7 @@ given up, after several 5xx in a row (`numbered_keys.py`), or when the client re
 attempts before had the same content.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, KeysView
 from enum import Enum, StrEnum
 
 from msgspec import Struct, field
@@ -192,10 +192,16 @@ class HeldBatch(Struct, eq=False):
 
 
 class Batches:
-    """All batches that are not over, by state, in the order in which they got into it."""
+    """All batches that are not over, by state, in the order in which they got into it.
+
+    `asked`: those for whose totals the counters are asked. `in_doubt`: those in doubt.
+    """
 
     def __init__(self) -> None:
         self._by_state: dict[BatchState, dict[HeldBatch, None]] = {state: {} for state in BatchState}
+        self.asked: KeysView[HeldBatch] = self._by_state[BatchState.ASKED].keys()
+        self.in_doubt: KeysView[HeldBatch] = self._by_state[BatchState.IN_DOUBT].keys()
+        self._sent = self._by_state[BatchState.SENT], self._by_state[BatchState.SENT_AGAIN]
         self._accepted: dict[str, HeldBatch] = {}  # by key: they are many
 
     def __iter__(self) -> Iterator[HeldBatch]:
@@ -210,14 +216,9 @@ class Batches:
         return len(self._accepted)
 
     @property
-    def are_asked_for(self) -> bool:
-        """Whether the counters are asked for the totals of any batch."""
-        return bool(self._by_state[BatchState.ASKED])
-
-    @property
     def are_on_their_way(self) -> bool:
         """Whether any batch is sent and not answered."""
-        return bool(self._by_state[BatchState.SENT] or self._by_state[BatchState.SENT_AGAIN])
+        return bool(self._sent[0] or self._sent[1])
 
     def begin(self, held: HeldBatch) -> HeldBatch:
         """Hold a batch from now on."""

@@ -103,14 +103,13 @@ class Collecting:
     @property
     def phase(self) -> Phase:
         """What the dispatcher is doing."""
-        if self.batches.are_asked_for:
+        if self.batches.asked:
             return Phase.COLLECTING
         if self.batches.are_on_their_way:
             return Phase.SENDING
-        in_doubt = self.batches.within(BatchState.IN_DOUBT)
-        if self.attempts.backing_off or not all(self._is_refused(held.content) for held in in_doubt):
-            return Phase.BACKING_OFF
-        return Phase.IDLE
+        in_doubt = self.batches.in_doubt
+        waits = in_doubt and not all(self._is_refused(held.content) for held in in_doubt)
+        return Phase.BACKING_OFF if self.attempts.backing_off or waits else Phase.IDLE
 
     def pending_within(self, now_ms: int, shares: Iterable[float]) -> list[int]:
         """How many videos in no batch are due within each of these shares of a deadline, which are sorted.
@@ -138,7 +137,7 @@ class Collecting:
         due_ms: int,
         trial: int = 0,
         offered_ms: int | None = None,
-        known: Iterable[Entry] = (),
+        known: dict[bytes, Entry] | None = None,
         group: Group | None = None,
     ) -> list[Effect]:
         self._collections, group = self._collections + 1, group or Group()
@@ -149,27 +148,28 @@ class Collecting:
             asked,
             set(asked),
             now_ms + COLLECT_TIMEOUT_MS,
-            {entry.video: entry for entry in known},
+            known or {},
             trial=trial,
         )
         follows = max(due_ms, self._full_ms, self.attempts.next_ms()) <= self._departed_ms
         own_from_ms = self._departed_ms if follows else now_ms
         held = HeldBatch(collection, now_ms, due_ms=due_ms, own_from_ms=own_from_ms, group=group)
         self.batches.begin(held).offered_ms = offered_ms
+        if not asked:
+            return self._leave_if_collected(now_ms)
         asks: list[Effect] = [
             Send(counter_of(shard), Collect(collection.number, b"".join(videos)))
             for shard, videos in sorted(asked.items())
         ]
-        # Told before they are asked: else they answer with plays that the client has.
-        return [*self._say_accepted(), *asks] if asks else self._leave_if_collected(now_ms)
+        return [*self._say_accepted(), *asks]  # else they answer with plays that the client has
 
-    def _known(self, videos: Iterable[bytes]) -> tuple[list[Entry], list[bytes]]:
+    def _known(self, videos: Iterable[bytes]) -> tuple[dict[bytes, Entry], list[bytes]]:
         """What leaves of these videos, which were taken, without asking; and the videos to ask for."""
-        known, asked = list[Entry](), list[bytes]()
+        known, asked = dict[bytes, Entry](), list[bytes]()
         for video in videos:
             due = self._schedule.taken(video)
             if due is not None and due.total:
-                known.append(Entry(video, due.total, due.arrived_ns, due.overdue))
+                known[video] = Entry(video, due.total, due.arrived_ns, due.overdue)
             else:
                 asked.append(video)
         return known, asked
@@ -222,7 +222,7 @@ class Collecting:
 
     def _leave_if_collected(self, now_ms: int) -> list[Effect]:
         effects: list[Effect] = []
-        for held in self.batches.within(BatchState.ASKED):
+        for held in list(self.batches.asked):
             collection = held.collection
             if collection.unanswered:
                 continue
@@ -261,7 +261,6 @@ class Collecting:
         else:
             held.batch, gone = self._keys.make(collection.trigger, entries, place)
         self.batches.move(held, BatchEvent.COLLECTED)
-        self.totals = self.totals.plus(stores=1)
         if place is not None:
             self._schedule.hold(held.batch.videos)  # newer totals of them leave after this batch
         return self._deliver(held, now_ms, gone)
@@ -298,14 +297,15 @@ class Collecting:
         """Store that a batch leaves, and send it. `gone`: the keys of batches to delete with that."""
         held.sent(self.attempts.delays, now_ms)
         held.attempt = self.attempts.left(now_ms)
-        if held.state is BatchState.SENT:
+        is_new = held.state is BatchState.SENT
+        if is_new:
             self._new_attempt = held.attempt
             if held.part is not None:
                 self._half_attempt = held.attempt
-        self.totals = self.totals.plus(attempts=1)
+        self.totals = self.totals.plus(attempts=1, stores=int(is_new))
         # Store before Deliver: after a crash in between, the same batch is sent under the same key, and an
         # attempt whose outcome nobody knows is counted.
-        return [self._store(held.content, gone=gone), Deliver(held.content)]
+        return [self._store(batch := held.content, gone=gone), Deliver(batch)]
 
     def _store(self, batch: Batch | None, taken: tuple[bytes, ...] = (), gone: Iterable[str] = ()) -> Store:
         """Store a batch, and what is still to be stored of accepted ones. `taken`: as in `Store`.
@@ -330,12 +330,12 @@ class Collecting:
 
     def _say_accepted(self) -> list[Effect]:
         """Tell the counters of accepted batches of which they were not told."""
-        unsaid = self.accepted.take_unsaid()
-        shards = {shard for held in unsaid for shard in held.unrecorded} & self._linked
-        return [
-            self._published([held.content for held in unsaid if shard in held.unrecorded], shard)
-            for shard in sorted(shards)
-        ]
+        told: dict[int, list[Batch]] = {}
+        for held in self.accepted.take_unsaid():
+            for shard in held.unrecorded:
+                if shard in self._linked:
+                    told.setdefault(shard, []).append(held.content)
+        return [self._published(batches, shard) for shard, batches in sorted(told.items())]
 
     def _published(self, batches: list[Batch], shard: int) -> Send:
         return Send(counter_of(shard), published(batches, shard, self._shards, self.totals.stores))

@@ -37,12 +37,11 @@ class Confirming(Refusing):
         self._lead_time.measure(now_ms - held.left_ms)
         self.attempts.accepted(now_ms, held.offered_ms, held.attempt)
         batch = held.content
-        taken = self._taken(held, now_ms)
+        taken, videos = self._taken(held, now_ms), batch.videos
         if batch.place is not None:
             return self._republished(held, batch, taken, now_ms)
-        late, ours = (self._schedule.late(batch.videos, told_ms) for told_ms in (now_ms, held.offered_ms))
-        counts = {batch.trigger.value: 1, "videos": len(batch.entries), "late": late}
-        counts["late_by_client"] = late - ours
+        late, ours = self._schedule.late(videos, now_ms, held.offered_ms)
+        counts = {batch.trigger.value: 1, "videos": len(videos), "late": late, "late_by_client": late - ours}
         for entry in batch.entries:
             self._schedule.confirm(entry.video, entry.plays)
         self.totals = structs.replace(self.totals.plus(**counts), publish_time=self._lead_time.publish_time)

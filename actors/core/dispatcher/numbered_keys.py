@@ -62,6 +62,8 @@ class NumberedKeys:
         Returns the batch, and the keys that are not needed any more.
         """
         batch = make_batch(self._service, trigger, entries, place=place)
+        if not self._by_content:
+            return batch, []
         refused = self._by_content.pop(batch.key, None)
         videos = set(batch.videos)
         others = [one for one in self._by_content.items() if not videos.isdisjoint(one[1].videos)]

@@ -143,7 +143,9 @@ class PublishTotals(Struct, frozen=True, array_like=True):
 
     def plus(self, **more: int) -> "PublishTotals":
         """These totals with some fields increased."""
-        return structs.replace(self, **{name: getattr(self, name) + n for name, n in more.items()})
+        for name in more:
+            more[name] += getattr(self, name)
+        return structs.replace(self, **more)
 
 
 def make_batch(

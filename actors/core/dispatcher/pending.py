@@ -118,6 +118,8 @@ class PendingVideos:
 
     def pop_all(self, videos: list[bytes]) -> list[Due]:
         """Remove these videos and return their due times. Each must be pending, and named once."""
+        if not self._in_rows:
+            return [self._lone.pop(video) for video in videos]
         found = [self._lone.pop(video, None) for video in videos]
         for table in self._tables:
             places = [place for place, waiting in enumerate(found) if waiting is None]

@@ -30,10 +30,11 @@ class Rule(Struct, frozen=True):
             return now_ms + self.overdue_linger_ms, Trigger.OVERDUE
         return arrived_ms + self.deadline_ms, Trigger.DEADLINE
 
-    def due(self, arrived_ms: int, ordinal: int, now_ms: int) -> Due:
-        """`latest` as a `Due`."""
+    def due(self, arrived_ms: int, ordinal: int, now_ms: int, total: int = 0, arrived_ns: int = 0) -> Due:
+        """`latest` as a `Due`. `total`, `arrived_ns`: as there."""
         latest_ms, trigger = self.latest(arrived_ms, ordinal, now_ms)
-        return Due(latest_ms, trigger, ordinal, arrived_ms + self.deadline_ms <= now_ms)
+        overdue = arrived_ms + self.deadline_ms <= now_ms
+        return Due(latest_ms, trigger, ordinal, overdue, total, arrived_ns)
 
     def lingers_longer_ms(self, before: "Rule") -> dict[Trigger, int]:
         """How much longer a video lingers than by the rule `before`, by its trigger; nothing for others."""

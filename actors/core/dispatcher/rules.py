@@ -23,7 +23,7 @@ from ..shards import by_shard, counter_of
 from ..stats import DispatcherStats
 from ..triggers import Trigger
 from .attempts import About, Circuit, Outcome
-from .batches import EVENTS, ON_ITS_WAY, BatchEvent, BatchState, Group, Phase
+from .batches import EVENTS, ON_ITS_WAY, BatchEvent, BatchState, Group, HeldBatch, Phase
 from .confirming import Confirming
 from .effects import Effect, StoreRepublish
 from .numbered_keys import answered
@@ -124,7 +124,7 @@ class DispatcherRules(Confirming):
         held = self.batches.find(key, *ON_ITS_WAY)
         if held is None:
             raise AssertionError(f"an outcome of {key}, and no such batch is on its way")
-        if not self.attempts.has_room:
+        if self.attempts.room <= 0:
             self._full_ms = now_ms
         if outcome is Outcome.ACCEPTED:
             self.batches.move(held, BatchEvent.CLIENT_ACCEPTED)
@@ -186,68 +186,81 @@ class DispatcherRules(Confirming):
     def wake(self, now_ms: int) -> list[Effect]:
         """Do what is due. Call it at `wakeup_ms`."""
         effects = self._settle_if_due(now_ms)
-        for held in self.batches.within(BatchState.ASKED):
-            if held.collection.is_expired(now_ms):
-                self.expired += 1
-                for shard in sorted(held.collection.unanswered):
-                    self._silent.add(shard)
-                    self._set_aside(shard)
-        effects += self._leave_if_collected(now_ms)
-        if self.batches.are_asked_for:
-            return effects
-        for held in self.batches.within(BatchState.IN_DOUBT):
-            held.due_ms = min(held.due_ms, now_ms)  # that of an earlier dispatcher is due from the start
-        first, others = self._in_doubt(now_ms)
-        effects += self._send_again(first, now_ms)
-        if not self.attempts.may_leave(now_ms) and first:
-            return effects
-        self._widen(now_ms)
+        if self.batches.asked:
+            effects += self._look_at_asked(now_ms)
+            if self.batches.asked:
+                return effects
+        others: list[HeldBatch] = []
+        if self.batches.in_doubt:
+            for held in self.batches.in_doubt:
+                held.due_ms = min(held.due_ms, now_ms)  # that of an earlier dispatcher is due from the start
+            first, others = self._in_doubt(now_ms)
+            effects += self._send_again(first, now_ms)
+            if first and not self.attempts.may_leave(now_ms):
+                return effects
+        if self.totals.width:
+            self._widen(now_ms)
         may_leave = self.attempts.may_leave(now_ms)
-        if self.attempts.backing_off and may_leave:
+        if may_leave and self.attempts.backing_off:
             self.attempts.resumed()
-        if self.phase is Phase.IDLE and self._barrier_due:
+        if self._barrier_due and self.phase is Phase.IDLE:
             # When a counter answers this, everything that it sent before has arrived.
             self._barrier_due = False
             return effects + self._collect(
                 Trigger.DRAIN, {shard: [] for shard in self._linked}, now_ms, now_ms
             )
-        if self._halves_go_first():
+        if self.halving.parts and self._halves_go_first():
             effects += self._send_parts(now_ms)
-        if self.attempts.may_leave(now_ms):
+            if may_leave and not self.attempts.may_leave(now_ms):
+                self._looked_ms, may_leave = now_ms, False
+        if may_leave:
             effects += self._send(now_ms)
-        elif may_leave:
-            self._looked_ms = now_ms
-        if not self.batches.are_asked_for:
-            effects += self._send_parts(now_ms) + self._send_again(others, now_ms)
+        if not self.batches.asked:
+            effects += self._send_parts(now_ms) if self.halving.parts else []
+            effects += self._send_again(others, now_ms) if others else []
         return effects
+
+    def _look_at_asked(self, now_ms: int) -> list[Effect]:
+        """Let batches leave that are collected, or whose time for that is over."""
+        for held in self.batches.asked:
+            if held.collection.is_expired(now_ms):
+                self.expired += 1
+                for shard in sorted(held.collection.unanswered):
+                    self._silent.add(shard)
+                    self._set_aside(shard)
+        return self._leave_if_collected(now_ms)
 
     def _send(self, now_ms: int) -> list[Effect]:
         """Begin the next batch, if one may leave now."""
         self._looked_ms = now_ms
         due_ms = self._next_due_ms()
-        is_idle = self.phase is Phase.IDLE and not self.halving.parts
-        # While the client fails, what is due does not wait for a republish.
-        gives_way = self.attempts.circuit is not Circuit.CLOSED and due_ms is not None and due_ms <= now_ms
-        may_republish = is_idle and not self._draining and not gives_way
-        if may_republish and (effects := self._republish(now_ms, due_ms)):
-            return effects
-        if self.batches.are_asked_for:
-            return []
-        if tried := self._try_refused(now_ms, due_ms):
+        if self.republishing.requests and self._may_republish(now_ms, due_ms):
+            if effects := self._republish(now_ms, due_ms):
+                return effects
+            if self.batches.asked:
+                return []
+        if len(self.refused) and (tried := self._try_refused(now_ms, due_ms)):
             return tried
         effects, group = list[Effect](), Group()
         while due_ms is not None and due_ms <= now_ms and self._has_room_for(group):
             trigger, videos = self._take(now_ms)
             known, asked = self._known(videos)
-            by = by_shard(asked, self._shards)
+            by = by_shard(asked, self._shards) if asked else {}
             effects += self._collect(trigger, by, now_ms, due_ms, known=known, group=group)
             due_ms = self._next_due_ms()
         return effects
 
+    def _may_republish(self, now_ms: int, due_ms: int | None) -> bool:
+        """Whether a batch of a republish may leave. `due_ms`: when anything else is due."""
+        # While the client fails, what is due does not wait for a republish.
+        gives_way = self.attempts.circuit is not Circuit.CLOSED and due_ms is not None and due_ms <= now_ms
+        is_idle = self.phase is Phase.IDLE and not self.halving.parts
+        return is_idle and not self._draining and not gives_way
+
     def _has_room_for(self, group: Group) -> bool:
         """Whether one more batch may leave together with these. The first may."""
-        asked = len(self.batches.within(BatchState.ASKED))
-        return not group.batches or (not self.attempts.interval_ms and self.attempts.room > asked)
+        room_for_several = not self.attempts.interval_ms and self.attempts.room > len(self.batches.asked)
+        return not group.batches or room_for_several
 
     # Questions
 
@@ -259,20 +272,20 @@ class DispatcherRules(Confirming):
         return min(leaves_ms, settles_ms)
 
     def _leaves_ms(self) -> int | None:
-        asked = self.batches.within(BatchState.ASKED)
-        if asked:
-            return min(held.collection.expires_ms for held in asked)
-        if not self.attempts.has_room:
+        if self.batches.asked:
+            return min(held.collection.expires_ms for held in self.batches.asked)
+        if self.attempts.room <= 0:
             return None
         next_ms = self.attempts.next_ms()
         if self.attempts.backing_off:
             return next_ms
-        in_doubt = self.batches.within(BatchState.IN_DOUBT)
+        in_doubt = self.batches.in_doubt
         times_ms = [max(next_ms, held.again_ms) for held in in_doubt if not self._is_try(held)]
-        may_republish = self.phase is Phase.IDLE and self.republishing.requests and not self._draining
+        may_republish = self.republishing.requests and self.phase is Phase.IDLE and not self._draining
         if next_ms > self._looked_ms and may_republish:
             return next_ms  # the rate limit holds up a batch that is not due
-        times_ms += self._refusing_wakeups_ms(next_ms)
+        if self.halving.parts or len(self.refused):
+            times_ms += self._refusing_wakeups_ms(next_ms)
         due_ms = self._next_due_ms()
         if due_ms is not None:
             times_ms.append(max(due_ms, next_ms))
@@ -303,7 +316,7 @@ class DispatcherRules(Confirming):
         While others are on their way, it leaves only when it has to: the answer to one of them is worth
         waiting for, because what arrives meanwhile leaves together.
         """
-        others = self.batches.are_on_their_way or self.batches.are_asked_for
+        others = self.batches.are_on_their_way or bool(self.batches.asked)
         due_ms = self._schedule.next_due_ms(self._realtime_wait_max_ms if others else 0)
         if self._draining and due_ms is not None:
             is_full = self._schedule.waiting >= self.width

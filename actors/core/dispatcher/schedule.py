@@ -26,7 +26,7 @@ from operator import itemgetter
 import numpy as np
 from msgspec import structs
 
-from ..columns import GUID, VIDEO_BYTES, by_video, count, unpack_numbers
+from ..columns import GUID, VIDEO_BYTES, by_video, unpack_numbers
 from ..messages import Pending
 from ..triggers import Trigger
 from .beginning import beginning
@@ -87,9 +87,7 @@ class Schedule:
         The newer plays of a video in a batch on its way wait until the client has answered. `total`,
         `arrived_ns`: see `Due`. They hold until the video is offered again.
         """
-        waiting = self.rule.due(arrived_ms, ordinal, now_ms)
-        if total:
-            waiting = structs.replace(waiting, total=total, arrived_ns=arrived_ns)
+        waiting = self.rule.due(arrived_ms, ordinal, now_ms, total, arrived_ns if total else 0)
         if video in self._taken:
             before = self._later.get(video)
             self._later[video] = waiting if before is None else self._sooner(before, waiting)
@@ -110,7 +108,7 @@ class Schedule:
         pending before go first.
         """
         received_ms = min(pending.received_ms or now_ms, now_ms)
-        if count(pending.videos, VIDEO_BYTES) >= MANY:
+        if len(pending.videos) >= MANY * VIDEO_BYTES:
             self._offer_many(pending, received_ms, now_ms, ahead_ms)
             return
         totals = unpack_numbers(pending.totals or bytes(len(pending.ordinals)))
@@ -124,9 +122,9 @@ class Schedule:
 
         `wait_ms`: how much longer than its linger a video may wait. A deadline does not wait.
         """
-        begin_ms = self.begin_ms()
-        dues_ms = [time_ms + wait_ms for time_ms in self._lingering.times[:1]]
-        return min([*dues_ms, *([] if begin_ms is None else [begin_ms])], default=None)
+        begin_ms = self.begin_ms() if self._deadlines.times else None
+        due_ms = self._lingering.times[0] + wait_ms if self._lingering.times else begin_ms
+        return due_ms if begin_ms is None or due_ms is None else min(due_ms, begin_ms)
 
     def begin_ms(self) -> int | None:
         """When the deadlines must begin to leave; None if none is pending."""
@@ -171,8 +169,11 @@ class Schedule:
         due_ms = self.next_due_ms()
         if due_ms is None:
             raise LookupError("nothing is pending")
-        size, lead_ms = width or self._batch_size_max, self._lead_time.lead_ms()
-        deadlines, lingering = self._deadlines.first(size, without), self._lingering.first(size, without)
+        size, lead_ms, ahead = width or self._batch_size_max, 0, 0
+        deadlines, lingering = list[tuple[int, bytes]](), self._lingering.first(size, without)
+        if self._deadlines.times:
+            deadlines, lead_ms = self._deadlines.first(size, without), self._lead_time.lead_ms()
+            ahead = self._pressing(now_ms)
         trigger = Trigger.DEADLINE
         if without:
             begins_ms = [latest_ms - lead_ms for latest_ms, _ in deadlines[:1]]
@@ -183,10 +184,12 @@ class Schedule:
             first = self._waiting.get(lingering[0][1])
             assert first is not None, "it lingers and is not pending"
             trigger = first.trigger
-        ahead = self._pressing(now_ms)
-        others = [*lingering, *((latest_ms - lead_ms, video) for latest_ms, video in deadlines[ahead:])]
-        others.sort(key=itemgetter(0))
-        videos = [video for _, video in [*deadlines[:ahead], *others][:size]]
+        chosen = lingering
+        if deadlines:
+            others = [*lingering, *((latest_ms - lead_ms, video) for latest_ms, video in deadlines[ahead:])]
+            others.sort(key=itemgetter(0))
+            chosen = [*deadlines[:ahead], *others]
+        videos = [video for _, video in chosen[:size]]
         self._begin = None
         for video, waiting in zip(videos, self._waiting.pop_all(videos), strict=True):
             self._calendar(waiting).remove(waiting.latest_ms, video)
@@ -202,10 +205,15 @@ class Schedule:
         """The due time of a video in a batch on its way; None if it is in none."""
         return self._taken.get(video)
 
-    def late(self, videos: Iterable[bytes], told_ms: int) -> int:
-        """How many of these videos, in a batch on its way, are late if the client has them at `told_ms`."""
-        dues = [self._taken[video] for video in videos if video in self._taken]
-        return sum(self.rule.late_after_ms(due) < told_ms for due in dues)
+    def late(self, videos: Iterable[bytes], told_ms: int, offered_ms: int) -> tuple[int, int]:
+        """How many videos of a batch on its way are late, told at `told_ms`, and told at `offered_ms`."""
+        late = late_then = 0
+        for video in videos:
+            if due := self._taken.get(video):
+                after_ms = self.rule.late_after_ms(due)
+                late += after_ms < told_ms
+                late_then += after_ms < offered_ms
+        return late, late_then
 
     def confirm(self, video: bytes, total: int) -> None:
         """Note that the client has this total. Only plays that it does not cover are pending from now on."""

@@ -180,13 +180,13 @@ def test_a_pause_that_a_second_of_them_asks_for_is_kept_and_is_the_clients():
 
 def test_a_busy_client_gets_one_at_a_time_and_each_that_it_accepts_allows_one_more():
     attempts, numbers = several(3, in_flight_max=3)
-    assert not attempts.has_room
+    assert attempts.room <= 0
     attempts.failed(NOW_MS, attempt=numbers[0], busy=True)
     for number in numbers[1:]:
         attempts.failed(NOW_MS, attempt=number, busy=True)
     for allowed in (1, 2, 3):
         left = []
-        while attempts.has_room:
+        while attempts.room > 0:
             left.append(attempts.left(NOW_MS))
         assert len(left) == allowed
         for number in left:
