@@ -37,7 +37,8 @@ class Confirming(Refusing):
         self._lead_time.measure(now_ms - held.left_ms)
         self.attempts.accepted(now_ms, held.offered_ms, held.attempt)
         batch = held.content
-        taken, videos = self._taken(held, now_ms), batch.videos
+        videos = batch.videos
+        taken = self._taken(held, videos, now_ms)
         if batch.place is not None:
             return self._republished(held, batch, taken, now_ms)
         late, ours = self._schedule.late(videos, now_ms, held.offered_ms)

@@ -233,15 +233,14 @@ class Refusing(Changing):
                 effects += self._deliver(held, now_ms)
         return effects
 
-    def _taken(self, held: HeldBatch, now_ms: int) -> tuple[bytes, ...]:
-        """Note that the client took a batch. Returns the videos in it that it refused before."""
-        videos = held.content.videos
+    def _taken(self, held: HeldBatch, videos: list[bytes], now_ms: int) -> tuple[bytes, ...]:
+        """Note that the client took a batch of these videos. Returns those that it refused before."""
         self.suspects.taken(videos, held.attempt)
-        if len(videos) > self.width:
+        if self.totals.width and len(videos) > self.width:
             self._use_width(len(videos))
         if self.halving.accepted(held.part, len(videos)):
             self.refused.try_soon(now_ms, lambda one: one.unsure)
-        return tuple(self.refused.drop(videos))
+        return tuple(self.refused.drop(videos)) if len(self.refused) else ()
 
     def _played(self, message: Pending) -> None:
         """Note the plays of refused videos."""
