@@ -81,8 +81,9 @@ class Refusing(Changing):
             # The width is stored at once: a client that has said that it is too wide is not asked again.
             is_width = about is About.WIDTH
             effects += self._store_accepted() if is_width else []
-            forget = StoreRefused((), self.totals, forget=before.key) if is_width else Forget(before.key)
-            effects.append(forget)
+            effects.append(
+                StoreRefused((), self.totals, forget=before.key) if is_width else Forget(before.key)
+            )
         return effects
 
     def _refuse_video(self, held: HeldBatch, before: Batch, answer: str, now_ms: int) -> list[Effect]:
@@ -144,6 +145,8 @@ class Refusing(Changing):
         self._wait_alone(held, held.conflicts, now_ms, retry_after_ms)
         held.conflicts += 1
         self.attempts.judged(now_ms, held.attempt)
+        if self._is_refused(held.content):
+            self.refused.delay(held.content.videos[0], now_ms)
 
     def _wait_alone(self, held: HeldBatch, times: int, now_ms: int, retry_after_ms: int | None) -> None:
         """Send a batch in doubt again after a pause of its own. `times`: how many such pauses it had."""
@@ -163,8 +166,8 @@ class Refusing(Changing):
         assert held.offered_ms is not None, "the batch was sent"
         self.batches.move(held, EVENTS[outcome])
         self.attempts.says_nothing(now_ms)
-        again = before.place is not None
-        one = self.refused.refuse(entry.video, entry.plays, why, now_ms, held.offered_ms, again, unsure=False)
+        again, offered_ms = before.place is not None, held.offered_ms
+        one = self.refused.refuse(entry.video, entry.plays, why, now_ms, offered_ms, again, unsure=False)
         held.again_ms = self.refused.next_ms(entry.video)
         stored: list[Effect] = [] if held.content == before else [self._store(held.content)]
         return [*stored, *self._store_accepted(), StoreRefused((one,), self.totals)]

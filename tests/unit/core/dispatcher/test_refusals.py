@@ -626,3 +626,15 @@ def test_outcome_words_are_the_clients():
     (one,) = world.new_refused[:1]
     assert (one.answer, one.attempts, one.plays) == ("422 No: a video", 1, 1)
     assert UNPROCESSABLE.outcome is Outcome.REFUSED
+
+
+def test_a_try_that_meets_an_earlier_one_still_at_work_waits_as_tries_do():
+    wrong = TWENTY[3]
+    world = after_twenty(wrong)
+    answers = iter([UNKNOWN, CONFLICT, CONFLICT])
+    world.answer = lambda batch: next(answers, UNPROCESSABLE) if batch.videos == [wrong] else ACCEPTED
+    before = len(world.attempts)
+    world.run(MINUTE_MS)
+    tries = [one for one in world.attempts[before:] if one.batch.videos == [wrong]]
+    apart_ms = [later.at_ms - sooner.at_ms for sooner, later in itertools.pairwise(tries)]
+    assert len(tries) >= 3 and min(apart_ms) >= 10_000, apart_ms
