@@ -79,11 +79,10 @@ class Refusing(Changing):
             dues = held.due_ms, held.offered_ms, now_ms
             self.halving.halve(held.part, before.trigger, entries, places, *dues)
             # The width is stored at once: a client that has said that it is too wide is not asked again.
-            is_width = about is About.WIDTH
-            effects += self._store_accepted() if is_width else []
-            effects.append(
-                StoreRefused((), self.totals, forget=before.key) if is_width else Forget(before.key)
-            )
+            if about is About.WIDTH:
+                effects += [*self._store_accepted(), StoreRefused((), self.totals, forget=before.key)]
+            else:
+                effects.append(Forget(before.key))
         return effects
 
     def _refuse_video(self, held: HeldBatch, before: Batch, answer: str, now_ms: int) -> list[Effect]:
@@ -128,8 +127,7 @@ class Refusing(Changing):
             self._pending_again(batch.videos)
         kept, gone = self._keys.keep(batch)
         effects: list[Effect] = [] if kept is None else [self._store(kept)]
-        if batch.key != key:
-            gone = [key, *gone]
+        gone = gone if batch.key == key else [key, *gone]
         return [*effects, *map(Forget, gone)]
 
     def _pending_again(self, videos: list[bytes]) -> None:
