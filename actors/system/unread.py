@@ -11,8 +11,8 @@ def has_unread(transport: asyncio.BaseTransport) -> bool:
     then was not asked for.
     """
     socket = transport.get_extra_info("socket")
-    if socket is None or socket.fileno() < 0:
+    if socket is None or (descriptor := socket.fileno()) < 0:
         return False
     poll = select.poll()  # select() takes no descriptor above 1023
-    poll.register(socket.fileno(), select.POLLIN)
+    poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(0))
