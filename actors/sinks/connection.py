@@ -5,12 +5,13 @@ it is read. It does not know what an answer means (`answers.py`).
 """
 
 import asyncio
+import select
 import ssl
 from dataclasses import dataclass, field
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from ..system.unread import has_unread
+from ..system.unread import poll_for_unread
 from .answers import Answer
 
 ANSWER_HEAD_BYTES_MAX = 64 * 1024  # with all interim answers before it
@@ -49,6 +50,7 @@ class ClientConnection(asyncio.Protocol):
     def __init__(self, tls: ssl.SSLContext | None = None):
         self.tls = tls
         self._transport: asyncio.Transport
+        self._unread: select.poll
         self._parser = _parser_for(self)
         self._lost: Exception | None = None
         self._reading = _Reading(head_only=False)
@@ -57,6 +59,7 @@ class ClientConnection(asyncio.Protocol):
         # One timer for many requests, which finds at its end that it is too early: that costs less than two
         # calls of the loop for each request.
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_s = 0.0  # when it ends
 
     @property
     def usable(self) -> bool:
@@ -65,7 +68,7 @@ class ClientConnection(asyncio.Protocol):
         Ask with no await before `ask`. The loop may not have read yet what would be taken for the answer.
         """
         ended = self._lost or self._transport.is_closing()
-        return not (ended or self._waiting or has_unread(self._transport))
+        return not (ended or self._waiting or self._unread.poll(0))
 
     def close(self) -> None:
         """Close it at once."""
@@ -111,7 +114,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
         assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport, self._unread = transport, poll_for_unread(transport)
 
     def data_received(self, data: bytes) -> None:
         """Parse what came. Bytes that nobody asked for would be taken for the next answer: close."""
@@ -199,9 +202,10 @@ class ClientConnection(asyncio.Protocol):
 
     def _wait_until(self, ends_s: float) -> None:
         self._ends_s = ends_s
-        if self._timer is None or ends_s < self._timer.when():
+        if self._timer is None or ends_s < self._timer_s:
             if self._timer is not None:
                 self._timer.cancel()
+            self._timer_s = ends_s
             self._timer = asyncio.get_running_loop().call_at(ends_s, self._look_at_time)
 
     def _look_at_time(self) -> None:
