@@ -43,9 +43,9 @@ class Answer(NamedTuple):
 
 def judge(answer: Answer) -> Delivery:
     """What an answer means for the batch."""
-    told = f"it answered {answer.told}"
     if 200 <= answer.status < 300:
-        return Delivery(Outcome.ACCEPTED, notice=_page_notice(answer, told), status=str(answer.status))
+        return Delivery(Outcome.ACCEPTED, notice=_page_notice(answer), status=str(answer.status))
+    told = f"it answered {answer.told}"
     if 300 <= answer.status < 400:
         leads = fit_for_log(answer.headers.get("location", "nowhere"))
         told += f" (to {leads}); redirects are not followed: set publish.url to where it leads"
@@ -81,14 +81,15 @@ def _about(status: int, pause_ms: int | None) -> About:
     return About.CONFLICT if status == CONFLICT else About.CONTENT
 
 
-def _page_notice(answer: Answer, told: str) -> str:
+def _page_notice(answer: Answer) -> str:
     """A notice if the answer is an HTML page: a proxy or a login may have answered in the client's place."""
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "text/html":
         return ""
     return (
-        f"{told} with a page ({kind}: {first_line(answer.body)!r}), expected the client's own answer. As "
-        "any 2xx it counts as accepted; if a proxy or a login stands there, correct publish.url"
+        f"it answered {answer.told} with a page ({kind}: {first_line(answer.body)!r}), expected the client's "
+        "own answer. As any 2xx it counts as accepted; if a proxy or a login stands there, correct "
+        "publish.url"
     )
 
 
@@ -101,6 +102,8 @@ def first_line(body: bytes) -> str:
 
 def fit_for_log(text: str) -> str:
     """The beginning of a text that came from outside, with control characters escaped."""
+    if text.isprintable():
+        return text[:LINE_CHARACTERS_MAX]
     fit = (one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
     return "".join(itertools.islice(fit, LINE_CHARACTERS_MAX))
 

@@ -5,12 +5,13 @@ it is read. It does not know what an answer means (`answers.py`).
 """
 
 import asyncio
+import select
 import ssl
 from dataclasses import dataclass, field
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from ..system.unread import has_unread
+from ..system.unread import poll_for_unread
 from .answers import Answer
 
 ANSWER_HEAD_BYTES_MAX = 64 * 1024  # with all interim answers before it
@@ -42,10 +43,6 @@ class _Reading:
     whole: bool = False
     unasked: bool = False  # something came after it
 
-    def answer(self) -> Answer:
-        keeps = self.keeps and self.whole and not self.unasked
-        return Answer(self.status, self.reason.decode("latin1"), self.headers, keeps, bytes(self.body))
-
 
 class ClientConnection(asyncio.Protocol):
     """One connection, for requests one after the other. `tls`: the TLS context that it was made with."""
@@ -53,11 +50,16 @@ class ClientConnection(asyncio.Protocol):
     def __init__(self, tls: ssl.SSLContext | None = None):
         self.tls = tls
         self._transport: asyncio.Transport
+        self._unread: select.poll
         self._parser = _parser_for(self)
         self._lost: Exception | None = None
         self._reading = _Reading(head_only=False)
         self._waiting: asyncio.Future[Answer] | None = None
+        self._ends_s = 0.0  # until when the answer is waited for
+        # One timer for many requests, which finds at its end that it is too early: that costs less than two
+        # calls of the loop for each request.
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_s = 0.0  # when it ends
 
     @property
     def usable(self) -> bool:
@@ -66,7 +68,7 @@ class ClientConnection(asyncio.Protocol):
         Ask with no await before `ask`. The loop may not have read yet what would be taken for the answer.
         """
         ended = self._lost or self._transport.is_closing()
-        return not (ended or self._waiting or has_unread(self._transport))
+        return not (ended or self._waiting or self._unread.poll(0))
 
     def close(self) -> None:
         """Close it at once."""
@@ -87,7 +89,7 @@ class ClientConnection(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         self._reading = _Reading(head_only)
         self._waiting = loop.create_future()
-        self._timer = loop.call_at(ends_s, self._fail, TimeoutError())
+        self._wait_until(ends_s)
         self._transport.write(request)
         keeps = False
         try:
@@ -96,7 +98,6 @@ class ClientConnection(asyncio.Protocol):
             return answer
         finally:
             self._waiting = None
-            self._timer.cancel()
             if not keeps:
                 self.close()
 
@@ -113,7 +114,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
         assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport, self._unread = transport, poll_for_unread(transport)
 
     def data_received(self, data: bytes) -> None:
         """Parse what came. Bytes that nobody asked for would be taken for the next answer: close."""
@@ -132,15 +133,15 @@ class ClientConnection(asyncio.Protocol):
         if reading.whole or len(reading.body) > ANSWER_BODY_BYTES_MAX:
             self._give()
         elif reading.has_head and not had_head:  # from now on the body is waited for
-            assert self._timer is not None
-            self._timer.cancel()
-            self._timer = asyncio.get_running_loop().call_later(ANSWER_BODY_PATIENCE_S, self._give)
+            self._wait_until(asyncio.get_running_loop().time() + ANSWER_BODY_PATIENCE_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the wait for the answer, if there is one."""
         torn = " in the middle of one" if self._reading.head_bytes else ""
         self._lost = self._lost or exc or EOFError(f"the connection closed{torn}")
         self._fail(self._lost)
+        if self._timer is not None:
+            self._timer.cancel()
 
     # What httptools calls
 
@@ -199,6 +200,23 @@ class ClientConnection(asyncio.Protocol):
                 raise ValueError(f"its headers are longer than {ANSWER_HEAD_BYTES_MAX} bytes")
             self._parser.feed_data(rest)
 
+    def _wait_until(self, ends_s: float) -> None:
+        self._ends_s = ends_s
+        if self._timer is None or ends_s < self._timer_s:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_s = ends_s
+            self._timer = asyncio.get_running_loop().call_at(ends_s, self._look_at_time)
+
+    def _look_at_time(self) -> None:
+        self._timer = None
+        if self._waiting is None:
+            return
+        if asyncio.get_running_loop().time() < self._ends_s:
+            self._wait_until(self._ends_s)
+        else:
+            self._fail(TimeoutError())
+
     def _fail(self, error: Exception) -> None:
         """End the wait. A head that came stands."""
         if self._reading.has_head:
@@ -208,7 +226,12 @@ class ClientConnection(asyncio.Protocol):
 
     def _give(self) -> None:
         if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(self._reading.answer())
+            reading = self._reading
+            keeps = reading.keeps and reading.whole and not reading.unasked
+            reason = reading.reason.decode("latin1")
+            self._waiting.set_result(
+                Answer(reading.status, reason, reading.headers, keeps, bytes(reading.body))
+            )
 
 
 def _parser_for(connection: ClientConnection) -> HttpResponseParser:

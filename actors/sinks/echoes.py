@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from urllib.parse import SplitResult, parse_qsl, quote, unquote
 
 from .answers import Answer
@@ -31,11 +31,11 @@ def secrets_of(url: SplitResult) -> list[str]:
     return [one for one in found if one]
 
 
-def without_echoes(answer: Answer, secrets: Iterable[str]) -> Answer:
+def without_echoes(answer: Answer, secrets: Sequence[str]) -> Answer:
     """The answer with "…" in the place of each secret in what is shown of it: reason, body, Location."""
-    secrets = [one for one in secrets if one]
-    if not secrets:
+    if not any(secrets):
         return answer
+    secrets = [one for one in secrets if one]
     reason, location = hide(answer.reason, secrets), answer.headers.get("location")
     body = hide(answer.body.decode("utf-8", "surrogateescape"), secrets).encode("utf-8", "surrogateescape")
     headers = answer.headers if location is None else {**answer.headers, "location": hide(location, secrets)}

@@ -19,12 +19,13 @@ from .connection import ClientConnection
 from .delivery import Delivery, Sink
 from .echoes import without_echoes
 from .packing import Packing
-from .route import Route
+from .route import Route, header_lines
 from .signatures import signature_headers
 from .troubles import trouble
 
 IDLE_S_MAX = 50.0  # load balancers drop a connection that is idle for a minute, some without a word
 IDLE_MARGIN_S = 1.0  # a client that says how long it keeps a connection counts from before we know
+KEPT_FOR = re.compile(r"timeout=(\d{1,9})")
 
 
 class HttpSink(Sink):
@@ -41,6 +42,7 @@ class HttpSink(Sink):
         self._route = Route(publish)
         self._credentials = credentials_of(publish, own)
         self.name, self.receiver = self._route.name, self._route.receiver
+        self._head = self._route.request_line + "User-Agent: playtally\r\nContent-Type: application/json\r\n"
         self._timeout_s = publish.timeout_s
         self._signature = publish.signature
         self._packing = Packing(publish.gzip, self.name)
@@ -49,9 +51,11 @@ class HttpSink(Sink):
 
     async def deliver(self, batch: Batch, held_up_ms: int = 0) -> Delivery:
         """Send a batch once. Its headers say when it was sent and for how long the client has delayed it."""
-        ends_s = asyncio.get_running_loop().time() + self._timeout_s
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
+        ends_s = now_s + self._timeout_s
         try:
-            connection = self._take_idle() or await self._route.connect(ends_s)
+            connection = self._take_idle(now_s) or await self._route.connect(ends_s)
         except TimeoutError:
             return Delivery(Outcome.REFUSED, f"no connection within {self._timeout_s:g} s")
         except (OSError, UnicodeError) as error:
@@ -62,9 +66,9 @@ class HttpSink(Sink):
         # attempt is the dispatcher's, which counts and paces it.
         credentials = self._credentials.value()
         body = msgspec.json.encode(payload(batch))
-        packed = self._packing.packed(body, asyncio.get_running_loop().time())
-        headers = {"Content-Encoding": "gzip"} if packed else {}
-        request = self._request(batch.key, held_up_ms, headers, packed or body, credentials)
+        packed = self._packing.packed(body, now_s)
+        more = "Content-Encoding: gzip\r\n" if packed else ""
+        request = self._request(batch.key, held_up_ms, more, packed or body, credentials)
         try:
             answer = await connection.ask(request, ends_s)
         except TimeoutError:
@@ -73,10 +77,10 @@ class HttpSink(Sink):
             return Delivery(Outcome.UNKNOWN, f"no answer: {trouble(error, self._route.host)}")
         except ValueError as error:
             return Delivery(Outcome.UNKNOWN, f"the answer is no HTTP ({error})")
+        now_s = loop.time()
         if answer.keeps:
-            self._keep(connection, answer)
+            self._keep(connection, answer, now_s)
         answer = without_echoes(answer, [credentials.token, *self._route.secrets])
-        now_s = asyncio.get_running_loop().time()
         return self._packing.answered(
             answer, judge(answer), key=batch.key, packed=packed is not None, now_s=now_s
         )
@@ -101,9 +105,9 @@ class HttpSink(Sink):
         while self._idle:
             self._idle.pop()[1].close()
 
-    def _take_idle(self) -> ClientConnection | None:
+    def _take_idle(self, now_s: float) -> ClientConnection | None:
         """The connection that was used last, so that those that are not needed run out."""
-        now_s, tls = asyncio.get_running_loop().time(), self._route.tls.value()
+        tls = self._route.tls.value()
         found = None
         while self._idle and found is None:
             ends_s, connection = self._idle.pop()
@@ -113,10 +117,9 @@ class HttpSink(Sink):
                 connection.close()
         return found
 
-    def _keep(self, connection: ClientConnection, answer: Answer) -> None:
-        now_s = asyncio.get_running_loop().time()
+    def _keep(self, connection: ClientConnection, answer: Answer, now_s: float) -> None:
         kept_s = IDLE_S_MAX
-        if hint := re.search(r"timeout=(\d{1,9})", answer.headers.get("keep-alive", "")):
+        if hint := KEPT_FOR.search(answer.headers.get("keep-alive", "")):
             kept_s = min(kept_s, int(hint[1]) - IDLE_MARGIN_S)
         while self._idle and (self._idle[0][0] <= now_s or not self._idle[0][1].usable):
             self._idle.pop(0)[1].close()
@@ -125,24 +128,18 @@ class HttpSink(Sink):
         else:
             self._idle.append((now_s + kept_s, connection))
 
-    def _request(
-        self, key: str, held_up_ms: int, more: dict[str, str], body: bytes, credentials: Credentials
-    ) -> bytes:
+    def _request(self, key: str, held_up_ms: int, more: str, body: bytes, credentials: Credentials) -> bytes:
+        """The request with this body. `more`: header lines about the body."""
         now_ns = time.time_ns()
-        headers = {
-            **self._route.headers,
-            "User-Agent": "playtally",
-            "Content-Type": "application/json",
-            "Idempotency-Key": key,
-            "X-Playtally-Sent-At-Ms": str(now_ns // 1_000_000),
-        }
         if held_up_ms:
-            headers["X-Playtally-Held-Up-Ms"] = str(held_up_ms)
-        headers |= more
-        headers["Content-Length"] = str(len(body))
-        if credentials.token:
-            headers["Authorization"] = f"Bearer {credentials.token}"
-        now_s = now_ns // 1_000_000_000
-        headers |= signature_headers(self._signature, credentials.secrets, key, body, now_s)
-        lines = [f"POST {self._route.target} HTTP/1.1", *(f"{name}: {headers[name]}" for name in headers)]
-        return "\r\n".join([*lines, "", ""]).encode() + body
+            more += f"X-Playtally-Held-Up-Ms: {held_up_ms}\r\n"
+        if authorization := f"Bearer {credentials.token}" if credentials.token else self._route.authorization:
+            more += f"Authorization: {authorization}\r\n"
+        if credentials.secrets:
+            now_s = now_ns // 1_000_000_000
+            more += header_lines(signature_headers(self._signature, credentials.secrets, key, body, now_s))
+        head = (
+            f"{self._head}Idempotency-Key: {key}\r\nX-Playtally-Sent-At-Ms: {now_ns // 1_000_000}\r\n"
+            f"{more}Content-Length: {len(body)}\r\n\r\n"
+        )
+        return head.encode() + body

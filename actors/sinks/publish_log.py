@@ -124,6 +124,8 @@ class PublishLog:
 
     def _is_back(self, key: str) -> None:
         """Say so, if there was a line for this outage. `key`: of the batch that was accepted."""
+        if self._failing_since_ms is None and not (self._reasons_told or self._everything_told):
+            return
         now_ms = self._clocks.monotonic_ms()
         if self._failing_since_ms is not None and self._said:
             seconds = (now_ms - self._failing_since_ms) / 1000

@@ -28,8 +28,9 @@ class Route:
     """The way to one URL.
 
     `name`, `receiver`: as a sink's.
-    `host`: the client's. `target`: the request's target. `headers`: the headers that this way needs. `tls`:
-    the newest TLS context, None for http. `secrets`: what the URLs of client and proxy have in confidence.
+    `host`: the client's. `request_line`: the first lines of a request, as this way needs them.
+    `authorization`: what the URL says of the header of that name, or "". `tls`: the newest TLS context, None
+    for http. `secrets`: what the URLs of client and proxy have in confidence.
     """
 
     def __init__(self, publish: PublishSection):
@@ -53,12 +54,13 @@ class Route:
         self.secrets = [secret for url in (parts, self._proxy) if url for secret in secrets_of(url)]
         where = parts.netloc.rpartition("@")[2]
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self.target = urllib.parse.quote(target, safe="/?:@!$&'()*+,;=%~-._[]")
-        self.headers = {"Host": where}
-        self.headers |= _basic("Authorization", parts)
+        target = urllib.parse.quote(target, safe="/?:@!$&'()*+,;=%~-._[]")
+        headers = {"Host": where}
         if self._proxy is not None and scheme == "http":
-            self.target = f"http://{where}{self.target}"
-            self.headers |= _basic("Proxy-Authorization", self._proxy)
+            target = f"http://{where}{target}"
+            headers |= _to_proxy(self._proxy)
+        self.request_line = f"POST {target} HTTP/1.1\r\n{header_lines(headers)}"
+        self.authorization = _basic(parts)
 
     async def connect(self, ends_s: float) -> ClientConnection:
         """Make a connection by `ends_s` (the loop's time).
@@ -93,10 +95,10 @@ class Route:
         """CONNECT through the proxy (RFC 9110, section 9.3.6), then TLS with the client itself."""
         address = join_address(self.host, self._port)
         assert self._proxy is not None
-        headers = {"Host": address} | _basic("Proxy-Authorization", self._proxy)
-        lines = [f"CONNECT {address} HTTP/1.1", *(f"{name}: {headers[name]}" for name in headers)]
+        headers = {"Host": address} | _to_proxy(self._proxy)
+        request = f"CONNECT {address} HTTP/1.1\r\n{header_lines(headers)}\r\n"
         try:
-            answer = await connection.ask("\r\n".join([*lines, "", ""]).encode(), ends_s, head_only=True)
+            answer = await connection.ask(request.encode(), ends_s, head_only=True)
         except (EOFError, ValueError) as error:
             raise OSError(f"{self._proxy_name} gave no answer to CONNECT ({error})") from error
         told = f"{self._proxy_name} answered CONNECT with {without_echoes(answer, self.secrets).told}"
@@ -139,7 +141,17 @@ def _is_loopback(host: str) -> bool:
         return host.lower().rstrip(".") == "localhost"
 
 
-def _basic(header: str, parts: urllib.parse.SplitResult) -> dict[str, str]:
-    """The user and the password of a URL as a header."""
+def _basic(parts: urllib.parse.SplitResult) -> str:
+    """The user and the password of a URL as the value of a header, "" without them."""
     credentials = basic_credentials(parts)
-    return {header: f"Basic {credentials}"} if credentials else {}
+    return f"Basic {credentials}" if credentials else ""
+
+
+def _to_proxy(proxy: urllib.parse.SplitResult) -> dict[str, str]:
+    authorization = _basic(proxy)
+    return {"Proxy-Authorization": authorization} if authorization else {}
+
+
+def header_lines(headers: dict[str, str]) -> str:
+    """Headers as the lines of a request, each with its end."""
+    return "".join(f"{name}: {headers[name]}\r\n" for name in headers)

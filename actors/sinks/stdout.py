@@ -61,16 +61,16 @@ class StdoutWriter:
             lost = counted(len(left), "line is", "lines are")
             log.warning("nobody read stdout within %.1f s: %s lost there", timeout_s, lost)
 
-    def write(self, batch: Batch) -> "asyncio.Future[str]":
-        """Write a batch as one line of JSON. The result is "" once it is written, else why it can't be."""
+    def write(self, batch: Batch) -> "asyncio.Future[str] | None":
+        """Write a batch as one line of JSON: at once (None), or later.
+
+        The result is then "" once it is written, else why it can't be.
+        """
         line = (json.dumps(payload(batch)) + "\n").encode()
-        loop = asyncio.get_running_loop()
         begun = 0 if self._waiting or self._torn else self._put_at_once(line)
         if begun == len(line):
-            done = loop.create_future()
-            done.set_result("")
-            return done
-        written = loop.run_in_executor(self._thread, self._put, line[begun:], begun)
+            return None
+        written = asyncio.get_running_loop().run_in_executor(self._thread, self._put, line[begun:], begun)
         self._waiting.add(written)
         written.add_done_callback(self._waiting.discard)
         return written
@@ -118,9 +118,9 @@ class StdoutSink(Sink):
         takes.
         """
         written = self._writer.write(batch)
-        if not written.done():
+        if written is not None:
             await asyncio.wait({written}, timeout=STDOUT_PATIENCE_S)
-        if not written.done():
+        if written is not None and not written.done():
             if not self._stalled:
                 self._stalled = True
                 of_batch(log, batch.key).warning(
@@ -130,7 +130,7 @@ class StdoutSink(Sink):
         if self._stalled and not self._writer.lines_waiting:
             self._stalled = False
             of_batch(log, batch.key).info("stdout is read again")
-        if why := written.result():
+        if written is not None and (why := written.result()):
             return Delivery(Outcome.UNKNOWN, f"stdout can't be written ({why})")
         return Delivery(Outcome.ACCEPTED, status="written")
 
@@ -192,16 +192,15 @@ class MirroredSink(Sink):
             self._left_out += 1
             return
         written = self._writer.write(batch)
-        if written.done():
-            self._written(written)
+        if written is None:
+            self._written("")
             return
-        written.add_done_callback(self._written)
+        written.add_done_callback(lambda done: self._written(done.result()))
         if not self._stalled:  # so that the line is there before the batch counts as published
             done, _ = await asyncio.wait({written}, timeout=STDOUT_PATIENCE_S)
             self._stalled = not done
 
-    def _written(self, written: "asyncio.Future[str]") -> None:
-        why = written.result()
+    def _written(self, why: str) -> None:
         if not self._writer.lines_waiting:
             self._stalled = False
         if why and self._mirrors:

@@ -65,12 +65,13 @@ class ActorHost(Generic[Inbox, Options]):
         self._control = control
         self._loop = loop
         self._links: dict[str, Link[Inbox]] = {}
-        self._tasks: set[asyncio.Future[Any]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._error: BaseException | None = None
         self._ready = self._running = self._stopping = self._drained = False
         self._resumed: str | None = None
         self._say_loading_s = 0.0
         self._corked = False
+        self._held: list[Link[Inbox]] = []  # to which something was sent since `cork`
         self.actor = kind(start_args, self)
 
     def run(self) -> int:
@@ -112,17 +113,24 @@ class ActorHost(Generic[Inbox, Options]):
         """See `Host`."""
 
         async def wait() -> None:
-            done(await awaitable)
+            try:
+                done(await awaitable)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it ends this process
+                self._fail(error)
+            finally:
+                self._tasks.discard(task)
 
-        task = asyncio.ensure_future(wait())
-        self._tasks.add(task)
-        task.add_done_callback(self._spawned_ended)
+        assert isinstance(self._loop, asyncio.AbstractEventLoop)
+        task = self._loop.create_task(wait())
+        self._tasks.add(task)  # the loop itself does not keep it alive
 
     def send(self, peer: str, message: msgspec.Struct) -> None:
         """See `Host`."""
         link = self._links.get(peer)
         if link is not None:
             link.send(message, hold=self._corked)
+            if self._corked:
+                self._held.append(link)
 
     def cork(self) -> None:
         """See `Host`."""
@@ -131,8 +139,9 @@ class ActorHost(Generic[Inbox, Options]):
     def uncork(self) -> None:
         """See `Host`."""
         self._corked = False
-        for link in self._links.values():
+        for link in self._held:
             link.flush()
+        self._held.clear()
 
     def peers(self) -> Collection[str]:
         """See `Host`."""
@@ -239,11 +248,6 @@ class ActorHost(Generic[Inbox, Options]):
         # Meant for us alone, or for the whole service? However busy this machine is, the supervisor knows.
         if not self._stopping:
             self._tell(MayEnd())
-
-    def _spawned_ended(self, task: "asyncio.Future[Any]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._fail(task.exception())
 
     def _unexpected(self, loop: Any, context: dict[str, Any]) -> None:
         error = context.get("exception")

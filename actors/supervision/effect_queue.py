@@ -63,23 +63,20 @@ class EffectQueue(Generic[Effect]):
         self._todo = deque(one for one in self._todo if not is_obsolete(one))
 
     def _go_on(self) -> None:
+        failed, self._retry = self._retry is not None, None
         self._host.cork()
         try:
-            self._carry_out_all()
+            while self._todo:
+                try:
+                    self._carry_out(self._todo[0])
+                except self._retry_on as failure:
+                    self._retry = self._host.call_later(RETRY_S, self._go_on)
+                    self._tried(failure)
+                    return
+                self._todo.popleft()
+                if failed:
+                    failed = False
+                    self._tried(None)
+            self._done()
         finally:
             self._host.uncork()
-
-    def _carry_out_all(self) -> None:
-        failed, self._retry = self._retry is not None, None
-        while self._todo:
-            try:
-                self._carry_out(self._todo[0])
-            except self._retry_on as failure:
-                self._retry = self._host.call_later(RETRY_S, self._go_on)
-                self._tried(failure)
-                return
-            self._todo.popleft()
-            if failed:
-                failed = False
-                self._tried(None)
-        self._done()

@@ -35,9 +35,7 @@ class BadMail(ValueError):
     """Bytes that are not a message of this mailbox: a bug, or a sender that is not one of our actors."""
 
 
-def encode(message: msgspec.Struct) -> bytes:
-    """A message as msgpack."""
-    return msgspec.msgpack.encode(message)
+encode = msgspec.msgpack.encode  # a message as msgpack
 
 
 class MailboxFull(Exception):
@@ -68,9 +66,13 @@ class Decoder(Generic[Inbox]):
             if self._begun:
                 self._begun += data
                 data = memoryview(self._begun)
-            while (end := self._end()) is not None:
-                found.append(self._decode(data[start : end - self._decoded]))
-                start = end - self._decoded
+            while True:
+                self._unpacker.unpack()  # not `skip`, which checks no limits
+                end = self._unpacker.tell() - self._decoded
+                found.append(self._decode(data[start:end]))
+                start = end
+        except OutOfData:
+            pass  # the rest is the beginning of a message
         except (msgpack.UnpackException, msgpack.BufferFull, ValueError) as error:
             why = str(error) or type(error).__name__  # msgpack's own errors say nothing more
             raise BadMail(f"not a message of this mailbox: {why}") from error
@@ -78,15 +80,6 @@ class Decoder(Generic[Inbox]):
         if start or not self._begun:
             self._begun = bytearray(data[start:])
         return found
-
-    def _end(self) -> int | None:
-        """Where the next message ends, in bytes since the mailbox began; None if its end has not come."""
-        try:
-            self._unpacker.unpack()  # not `skip`, which checks no limits
-        except OutOfData:
-            return None
-        end: int = self._unpacker.tell()
-        return end
 
 
 class Link(Generic[Inbox]):

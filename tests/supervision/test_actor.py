@@ -1,4 +1,6 @@
-"""Inside an actor's process: what the links of a peer leave behind when the peer comes back many times."""
+"""Inside an actor's process: what the links of a peer leave behind when it comes back many times, what is
+held back while the host is corked, and what becomes of an error in what was spawned.
+"""
 
 import asyncio
 import contextlib
@@ -12,9 +14,10 @@ from msgspec import Struct
 
 from actors.supervision.actor import Actor, StartArgs
 from actors.supervision.actor_host import ActorHost
+from actors.supervision.control import ControlPipe
 from actors.supervision.loop import PlainLoop
-from actors.supervision.mailbox import Link, encode
-from actors.supervision.protocol import Linked
+from actors.supervision.mailbox import Decoder, Link, encode
+from actors.supervision.protocol import ChildInbox, Linked, Ready
 
 INCARNATIONS = 200
 
@@ -83,3 +86,50 @@ def test_of_two_hundred_lives_of_a_peer_only_the_last_ones_link_is_left(make_loo
     host._links["speaker"].close()
     if make_loop is not PlainLoop:
         loop.close()
+
+
+def test_what_was_sent_to_several_peers_while_corked_is_written_when_it_ends():
+    host = ActorHost(StartArgs("listener", 1, ""), None, PlainLoop(), Listener)
+    with contextlib.ExitStack() as stack:
+        theirs = {}
+        for peer in ("one", "two", "three"):
+            ours, theirs[peer] = map(stack.enter_context, socket.socketpair())
+            theirs[peer].setblocking(False)
+            host._link(Linked(peer, 1), ours)
+        host.cork()
+        for number, peer in enumerate(["one", "two", "one"]):
+            host.send(peer, Word(number))
+        for end in theirs.values():
+            with pytest.raises(BlockingIOError):
+                end.recv(1)
+        host.uncork()
+        assert Decoder(Word).feed(theirs["one"].recv(100)) == [Word(0), Word(2)]
+        assert Decoder(Word).feed(theirs["two"].recv(100)) == [Word(1)]
+        with pytest.raises(BlockingIOError):
+            theirs["three"].recv(1)
+        host.send("three", Word(3))
+        assert Decoder(Word).feed(theirs["three"].recv(100)) == [Word(3)]
+
+
+class Careless(Actor):
+    """Spawns what fails, or has an answer of it that is not expected."""
+
+    async def init(self):
+        async def wait():
+            await asyncio.sleep(0)
+            return self.options
+
+        self.host.spawn(wait(), lambda number: 1 / number)
+        self.host.spawn(asyncio.sleep(0, 1), lambda number: None)
+        return Ready()
+
+
+def test_an_error_in_what_was_spawned_ends_the_process():
+    loop = asyncio.new_event_loop()
+    ours, theirs = socket.socketpair()
+    with ours, theirs, contextlib.closing(loop):
+        control = ControlPipe(ours, ChildInbox)
+        host = ActorHost(StartArgs("careless", 1, "", options=0), control, loop, Careless)
+        with pytest.raises(ZeroDivisionError):
+            host.run()
+        assert not host._tasks, "what is over is not held"

@@ -70,12 +70,21 @@ def test_it_calls_at_the_time_to_which_it_was_moved(host, rung, alarm, moved_ms)
     assert rung == [moved_ms]
 
 
-def test_a_time_that_was_taken_back_calls_nobody_and_leaves_no_timer(host, rung, alarm):
+def test_a_time_that_was_taken_back_calls_nobody(host, rung, alarm):
     alarm.set(1300)
     alarm.set(None)
-    assert host.timers == []
     host.pass_to(5000)
     assert rung == []
+
+
+def test_a_time_after_one_that_was_taken_back_needs_no_timer_of_its_own(host, rung, alarm):
+    alarm.set(1300)
+    alarm.set(None)
+    alarm.set(1400)
+    assert host.started == 1
+    host.pass_to(5000)
+    assert rung == [1400]
+    assert host.timers == []
 
 
 def test_a_time_that_is_over_calls_as_soon_as_may_be(host, rung, alarm):

@@ -10,7 +10,7 @@ import pytest
 from actors.core.dispatcher.attempts import Outcome
 from actors.core.dispatcher.outbox import Entry, make_batch
 from actors.core.triggers import Trigger
-from actors.sinks import Delivery, http
+from actors.sinks import Delivery, connection, http
 from actors.sinks.connection import ANSWER_HEAD_BYTES_MAX
 from tests.support.acting_clients import (
     BATCH,
@@ -207,6 +207,37 @@ def test_a_connection_that_is_idle_for_long_is_not_used_again(hint, idle_s, conn
     answer = b"HTTP/1.1 200 OK\r\n" + hint + b"Content-Length: 0\r\n\r\n"
     assert run_virtually(attempt, recording(asked, answer)) == [ACCEPTED] * 2
     assert len({one for one, *_ in asked}) == connections
+
+
+@pytest.mark.parametrize(
+    ("head_after_s", "outcome", "ends_s"),
+    [(None, Outcome.UNKNOWN, 17.0), (2.0, Outcome.ACCEPTED, 9.5), (5.0, Outcome.ACCEPTED, 12.5)],
+    ids=["no head", "no body", "no body of a head that came after the first request's time"],
+)
+def test_each_request_of_a_connection_has_its_own_time_for_head_and_body(
+    head_after_s, outcome, ends_s, monkeypatch
+):
+    monkeypatch.setattr(connection, "ANSWER_BODY_PATIENCE_S", 0.5)
+    asked = []
+
+    async def act(reader, writer):
+        asked.append(await read_request(reader))
+        writer.write(OK)
+        asked.append(await read_request(reader))  # at 7 s
+        if head_after_s is not None:
+            await asyncio.sleep(head_after_s)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+        await reader.read()  # until the sink closes it
+
+    async def attempt():
+        sink = http_sink("http://127.0.0.1:8080/", timeout_s=10.0)
+        assert await sink.deliver(BATCH) == ACCEPTED
+        await asyncio.sleep(7)
+        (second,) = await delivered(sink, BATCH)
+        return second.outcome, asyncio.get_running_loop().time()
+
+    assert run_virtually(attempt, act) == (outcome, ends_s)
+    assert len(asked) == 2
 
 
 def test_connections_that_are_not_needed_run_out():
