@@ -28,7 +28,8 @@ class Announcements:
         `arrived_ns`: when the play arrived. `ordinals`: the video's total just after the play was counted.
         """
         if len(ordinals):
-            self._note(int(ordinals.min()))
+            least = int(ordinals.min())
+            self.least_ordinal = least if self.least_ordinal is None else min(least, self.least_ordinal)
             self._videos += videos.tobytes()
             self._arrived_ns.frombytes(arrived_ns.tobytes())
             self._ordinals.frombytes(ordinals.tobytes())
@@ -36,7 +37,7 @@ class Announcements:
 
     def add_one(self, video: bytes, arrived_ns: int, ordinal: int, total: int = 0) -> None:
         """Do what `add` does, for one video, without numpy's calls. `total`: see `Pending`."""
-        self._note(ordinal)
+        self.least_ordinal = ordinal if self.least_ordinal is None else min(ordinal, self.least_ordinal)
         self._has_totals |= total > 0
         self._videos += video
         self._arrived_ns.append(arrived_ns)
@@ -59,7 +60,3 @@ class Announcements:
             columns = videos, arrived_ns.tobytes(), ordinals.tobytes()
             messages.append(Pending(*columns, self.received_ms, totals, commits))
         return messages
-
-    def _note(self, ordinal: int) -> None:
-        if self.least_ordinal is None or ordinal < self.least_ordinal:
-            self.least_ordinal = ordinal

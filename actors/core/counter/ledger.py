@@ -175,7 +175,8 @@ class Ledger:
             # else: the total is inside the taken part, because an earlier incarnation of the dispatcher sent
             # it. The oldest unpublished play is not known, so the older arrival stays: the video is published
             # early, never late.
-            self._put(row, account)
+            self._accounts.put(row, account)
+            self._dirty_few.add(row)
             if is_pending:
                 self._pending_count += 1
                 self._announce(row, earliest(account.arrived_ns, account.later_ns), total + 1)
@@ -306,7 +307,8 @@ class Ledger:
         if self._steps_below:
             add_step(account, oldest_ns, self._steps_below)
         account.total += plays
-        self._put(row, account)
+        self._accounts.put(row, account)
+        self._dirty_few.add(row)
 
     def _take(self, row: int, account: Account) -> Account:
         if account.total <= account.published:
@@ -325,12 +327,9 @@ class Ledger:
             account.arrived_ns = earliest(account.arrived_ns, account.later_ns)
             account.taken, account.later_ns = account.total, 0
         if before != (account.taken, account.arrived_ns, account.later_ns):
-            self._put(row, account)
+            self._accounts.put(row, account)
+            self._dirty_few.add(row)
         return account
-
-    def _put(self, row: int, account: Account) -> None:
-        self._accounts.put(row, account)
-        self._dirty_few.add(row)
 
     def _announce(self, row: int, arrived_ns: int, ordinal: int) -> None:
         self.announced.add_one(self._accounts.video(row), arrived_ns, ordinal)
