@@ -72,7 +72,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self._before = _told_in(start_args.last_stats)
         self._nsqds_before = _nsqds_in(self._before)
         self.rules.identities.retire(self._before.retired)
-        self._draining = self._paused = False
+        self._draining = self._paused = self._has_resumed = False
         self._send_held_at = Alarm(host, self._send_held)
         self._flush_at = Alarm(host, self._flush)
         self._last_ages_ms: dict[str, int | None] = {}  # by nsqd
@@ -115,8 +115,11 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         for message in messages:
             self._perform(self.rules.counted(shard, message.numbers, now_ms))
         self._flush_at.set(self.rules.flush_at_ms)
-        self.host.say_resumed()
-        self._check_drained()
+        if not self._has_resumed:
+            self._has_resumed = True
+            self.host.say_resumed()
+        if self._draining:
+            self._check_drained()
 
     def lost(self, peer: str) -> None:
         """Keep what a lost counter has not answered for its next incarnation."""
@@ -141,7 +144,8 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         """See `Listener`."""
         now_ms, wall_ns = self.host.monotonic_ms(), self.host.wall_ns()
         self._perform(self.rules.received(connection, parsed, now_ms, wall_ns))
-        self._tick_sooner()
+        if self._tick_ms >= QUIET_TICK_MS:
+            self._tick_sooner()
         self._send_held_at.set(self.rules.held_until_ms)
         self._flush_at.set(self.rules.flush_at_ms)
 
@@ -227,7 +231,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self._ticker = self.host.call_later(wait_ms / 1000, self._tick)
 
     def _tick_sooner(self) -> None:
-        """It is not quiet any more."""
+        """Tick sooner if it was quiet: it is not any more."""
         if self._tick_ms >= QUIET_TICK_MS and self._ticker is not None:
             self._ticker.cancel()
             self._tick_after(self.rules.tick_ms)

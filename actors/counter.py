@@ -42,6 +42,8 @@ from .system.logs import WriteOutage
 log = logging.getLogger(__name__)
 
 REUSED_LOG_INTERVAL_MS = 60_000
+# So long after the last commit, nothing else has come while it was made: what comes is handled at once.
+COMPANY_CAME_MS = 1
 
 
 class Counter(Actor[CounterInbox, Settings]):
@@ -74,6 +76,8 @@ class Counter(Actor[CounterInbox, Settings]):
         self._kinds = rules, ledger, seen_ids
         self._alarm = Alarm(host, self._handle_all)
         self._inbox: list[Received] = []
+        self._has_resumed = False
+        self._handled_ms = host.monotonic_ms()
         self._reused_said = 0
         self._say_reused_ms = 0
 
@@ -101,18 +105,32 @@ class Counter(Actor[CounterInbox, Settings]):
 
     def handle(self, peer: str, messages: list[CounterInbox]) -> None:
         """Take what came. What all peers sent while a commit was made goes into one commit."""
-        if not self._inbox:
-            self.host.call_later(0.0, self._handle_all)
-        self._inbox += [(peer, message) for message in messages]
-        if is_consumer(peer):
+        is_first = not self._inbox
+        for message in messages:
+            self._inbox.append((peer, message))
+        if not self._has_resumed and is_consumer(peer):
+            self._has_resumed = True
             self.host.say_resumed()
+        if is_first:
+            now_ms = self.host.monotonic_ms()
+            if now_ms - self._handled_ms > COMPANY_CAME_MS:
+                self._handle(now_ms)
+            else:
+                self.host.call_later(0.0, self._handle_all)
 
     def _handle_all(self) -> None:
+        self._handle(self._now_ms())
+
+    def _handle(self, now_ms: int) -> None:
         """Count, commit and answer, as the rules say."""
         inbox, self._inbox = self._inbox, []
-        self.effects.perform(self.rules.handle(inbox, self._now_ms(), self.host.wall_ns()))
+        effects = self.rules.handle(inbox, now_ms, self.host.wall_ns())
+        if effects:
+            self.effects.perform(effects)
         self._alarm.set(self.rules.wakeup_ms())
-        self._say_reused()
+        self._handled_ms = self.host.monotonic_ms()
+        if self.rules.ledger.tallies.reused > self._reused_said:
+            self._say_reused(self._handled_ms)
 
     def lost(self, peer: str) -> None:
         """Drop the messages for a lost peer: its next incarnation asks or sends again."""
@@ -147,9 +165,9 @@ class Counter(Actor[CounterInbox, Settings]):
         self.effects.perform(self.rules.end(self._now_ms()))
         self._store.close()
 
-    def _say_reused(self) -> None:
-        reused, now_ms = self.rules.ledger.tallies.reused, self._now_ms()
-        if reused > self._reused_said and now_ms >= self._say_reused_ms:
+    def _say_reused(self, now_ms: int) -> None:
+        reused = self.rules.ledger.tallies.reused
+        if now_ms >= self._say_reused_ms:
             log.warning(
                 "%s came with an id that another message had before: an nsqd's clock was set back before it "
                 "started again, or two nsqds have one address. All are counted. Said once a minute",

@@ -5,7 +5,8 @@ Pure. A buffer that ends within a value raises `ValueError`.
 
 import sys
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from struct import Struct
 from typing import TypeAlias, TypeVar
 
@@ -29,6 +30,7 @@ PLAY_ID_BYTES = 16  # the identity of a play that its body names
 HEX_ID_BYTES = 16  # an id in the form in which NSQ sends it
 NUMBER_BYTES = 8
 NARROW_BYTES_MIN = 128
+_NOT_NARROWED = bytes([NUMBER_BYTES])
 _NARROW = [(np.dtype(kind), np.iinfo(kind).max) for kind in (np.uint8, np.uint16, np.uint32)]
 _WIDTHS = {kind.itemsize: kind for kind in (*(kind for kind, _ in _NARROW), np.dtype(np.int64))}
 GUID_CHARACTERS = 36
@@ -41,9 +43,8 @@ def pack_numbers(numbers: Iterable[int]) -> bytes:
     return array("q", numbers).tobytes()
 
 
-def unpack_numbers(column: Column) -> Numbers:
-    """Unpack a column of numbers into an array of signed 64-bit integers."""
-    return array("q", column)
+# Unpack a column of numbers into an array of signed 64-bit integers. A lone play needs it five times.
+unpack_numbers: Callable[[Column], Numbers] = partial(array, "q")
 
 
 def unpack_videos(column: Column) -> list[bytes]:
@@ -70,7 +71,14 @@ def narrow(column: bytes) -> bytes:
         for kind, most in _NARROW:
             if largest <= most:
                 return bytes([kind.itemsize]) + numbers.astype(kind).tobytes()
-    return bytes([NUMBER_BYTES]) + column
+    return _NOT_NARROWED + column
+
+
+def narrow_all(columns: Sequence[bytes]) -> list[bytes]:
+    """Do `narrow` for one or more columns, all of one length."""
+    if len(columns[0]) < NARROW_BYTES_MIN:
+        return list(map(_NOT_NARROWED.__add__, columns))
+    return [narrow(column) for column in columns]
 
 
 def widen(narrowed: bytes) -> Int64s:

@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 
-from .columns import Int64s
+from .columns import Int64s, Numbers
 
 FEW = 32  # up to this many rows are looked at one by one, without numpy's calls
 
@@ -30,18 +30,19 @@ class StaleParts:
         """Another one that knows the same."""
         return type(self)(self._part_rows, self._since.items())
 
-    def changed(self, rows: Int64s, number: int) -> None:
+    def changed(self, rows: "Int64s | Numbers", number: int) -> None:
         """Note that the `number`th write changes these rows. Numbers never fall."""
         if len(rows) <= FEW:
-            parts = [row // self._part_rows for row in rows.tolist()]
-        else:
-            shift = self._part_rows.bit_length() - 1
-            power_of_two = self._part_rows == 1 << shift  # numpy divides five times as slowly as it shifts
-            changed = rows >> shift if power_of_two else rows // self._part_rows
-            marked = np.zeros(int(changed.max()) + 1, np.bool_)
-            marked[changed] = True
-            parts = np.flatnonzero(marked).tolist()
-        for part in parts:
+            for row in rows.tolist():
+                self._since.setdefault(row // self._part_rows, number)
+            return
+        rows = np.asarray(rows)
+        shift = self._part_rows.bit_length() - 1
+        power_of_two = self._part_rows == 1 << shift  # numpy divides five times as slowly as it shifts
+        changed = rows >> shift if power_of_two else rows // self._part_rows
+        marked = np.zeros(int(changed.max()) + 1, np.bool_)
+        marked[changed] = True
+        for part in np.flatnonzero(marked).tolist():
             self._since.setdefault(part, number)
 
     def written(self, part: int) -> None:

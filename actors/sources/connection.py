@@ -80,7 +80,8 @@ class BatchConnection(SecuredConnection):
         self._finish_timer: object | None = None
         self._silent_ticks = 0
         self._unanswered_ticks = 0
-        self._has_read = False
+        self._writes_at_once = False
+        self.has_read = False  # since the last tick
         self.on(event.IDENTIFY, lambda data, **_: offers.put_into(data))
         self.on(event.IDENTIFY_RESPONSE, self._on_agreed)
         self.on(event.READY, self._on_ready)
@@ -101,6 +102,7 @@ class BatchConnection(SecuredConnection):
     ) -> None:
         """Subscribe. From now on, `owner` gets all frames of a read at once. `done`: nsqd has agreed."""
         self._owner = owner
+        self._writes_at_once = type(self.stream) is IOStream and not self.compressed
         self.acknowledgements.append(done)
         self._batches = _Batches(self, parser, owner)
         self._write(protocol.subscribe(topic, channel))
@@ -114,7 +116,7 @@ class BatchConnection(SecuredConnection):
         """
         self._ready_count = ready_count
         self._finished += ids
-        if count(self._finished, HEX_ID_BYTES) >= self.last_rdy // 4:
+        if len(self._finished) >= self.last_rdy // 4 * HEX_ID_BYTES:
             self.flush()
         elif self._finish_timer is None:
             self._finish_timer = IOLoop.current().call_later(FINISH_DELAY_S, self.flush)
@@ -168,8 +170,8 @@ class BatchConnection(SecuredConnection):
 
         It counts calls, not seconds: while this process is halted, nobody reads, and nsqd is not silent.
         """
-        self._silent_ticks = 0 if self._has_read else self._silent_ticks + 1
-        self._has_read = False
+        self._silent_ticks = 0 if self.has_read else self._silent_ticks + 1
+        self.has_read = False
         heartbeats = 2 * self._offers.heartbeat_ms // 1000
         if self._silent_ticks >= max(SILENT_TICKS_MAX, heartbeats):
             self.refuse(f"no sign of life for {self._silent_ticks} s")
@@ -177,10 +179,6 @@ class BatchConnection(SecuredConnection):
         if self._unanswered_ticks >= ANSWER_TICKS_MAX:
             self.gave_no_answer = True
             self.refuse(f"no answer to a SUB or an MPUB for {self._unanswered_ticks} s")
-
-    def has_read(self) -> None:
-        """Bytes came: nsqd lives."""
-        self._has_read = True
 
     def _on_agreed(self, data: Any, **_: object) -> None:
         timeout_ms = data.get("msg_timeout")
@@ -223,7 +221,7 @@ class BatchConnection(SecuredConnection):
             super()._start_read()
 
     def _read_bytes(self, size: int, callback: Callable[[asyncio.Future[bytes]], None]) -> None:
-        self.has_read()
+        self.has_read = True
         super()._read_bytes(size, callback)
 
     def _write(self, data: bytes) -> None:
@@ -231,7 +229,7 @@ class BatchConnection(SecuredConnection):
         stream = self.stream
         if stream.closed():
             return
-        if type(stream) is IOStream and not stream._write_buffer and not self.compressed:
+        if self._writes_at_once and not stream._write_buffer:
             # Without a future, which would cost one more turn of the loop.
             try:
                 data = data[stream.write_to_fd(memoryview(data)) :]
@@ -272,6 +270,10 @@ class _Batches:
         if size := stream._read_buffer_size:  # this came with nsqd's last answer
             self._feed(memoryview(asyncio.ensure_future(stream.read_bytes(size)).result()))
         stream._add_io_state(IOLoop.READ)
+        if type(stream) is IOStream:
+            # Without tornado's own handling of each event. While something waits to be written, tornado
+            # stops reading, and then puts its own reader back, which calls `_handle_read`.
+            asyncio.get_running_loop().add_reader(stream.socket.fileno(), self._read)
 
     def _read(self) -> None:
         stream = self._conn.stream
@@ -291,7 +293,7 @@ class _Batches:
 
     def _feed(self, data: memoryview) -> None:
         conn = self._conn
-        conn.has_read()
+        conn.has_read = True
         try:
             parsed = self._parser.feed(data)
             for kind, frame in parsed.others:

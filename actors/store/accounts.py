@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from ..core.columns import VIDEO_BYTES, Int64s, narrow, numbers_of, widen_all
+from ..core.columns import VIDEO_BYTES, Int64s, narrow_all, numbers_of, unpack_numbers, widen_all
 from ..core.counter.accounts import PART_ROWS, AccountColumns, Accounts, Part, last_of
 from ..core.stale_parts import StaleParts
 from .checksum import seal, unseal
@@ -62,7 +62,7 @@ class AccountJournal:
         """Record that the `number`th commit is done."""
         if self._oldest <= self._covered:
             self._oldest = self._deleted_until() + 1
-        self._stale.changed(numbers_of(changed.rows), number)
+        self._stale.changed(unpack_numbers(changed.rows), number)
         if part is not None:
             self._stale.written(part.number)
             self._covered = self._stale.needed_from(number + 1) - 1
@@ -108,7 +108,8 @@ def write_whole(connection: sqlite3.Connection, accounts: Accounts) -> None:
 
 
 def _encode(one: AccountColumns) -> bytes:
-    rows, totals, published, arrived_ns = map(narrow, (one.rows, one.totals, one.published, one.arrived_ns))
+    columns = one.rows, one.totals, one.published, one.arrived_ns
+    rows, totals, published, arrived_ns = narrow_all(columns)
     narrowed = AccountColumns(rows, one.videos, totals, published, arrived_ns, one.taken, one.steps)
     return seal(msgspec.msgpack.encode(narrowed))
 

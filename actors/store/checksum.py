@@ -7,16 +7,12 @@ _CRC_BYTES = 4
 
 def seal(content: bytes, about: str = "") -> bytes:
     """The value to store. `about`: what the value belongs to; with another one it counts as damaged."""
-    return _checksum(content, about) + content
+    return crc32(content, crc32(about.encode())).to_bytes(_CRC_BYTES, "big") + content
 
 
 def unseal(value: bytes, about: str = "") -> bytes:
     """The content of a stored value. Raises `ValueError` if it is damaged, `TypeError` if it is no bytes."""
     content = value[_CRC_BYTES:]
-    if _checksum(content, about) != value[:_CRC_BYTES]:
+    if seal(content, about) != value:
         raise ValueError("a checksum does not match")
     return content
-
-
-def _checksum(content: bytes, about: str) -> bytes:
-    return crc32(content, crc32(about.encode())).to_bytes(_CRC_BYTES, "big")

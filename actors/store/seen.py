@@ -12,7 +12,6 @@ from itertools import groupby
 from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from ..core.counter.changes import LedgerChanges
 from ..core.counter.seen_chunks import SeenChunk, bytes_an_id
@@ -36,6 +35,9 @@ class _Rows(Struct, frozen=True):
 
     def __len__(self) -> int:
         return self.merged + self.latest
+
+
+_NO_ROWS = _Rows()
 
 
 class SeenRows:
@@ -73,13 +75,14 @@ class SeenRows:
 
     def write(self, connection: sqlite3.Connection, changes: LedgerChanges, commits: int) -> None:
         """Write the changes of one commit, in its transaction. Call `wrote` after the commit."""
-        connection.executemany(INSERT, map(row_of, changes.seen))
-        connection.executemany("DELETE FROM seen WHERE source = ? AND bucket = ?", changes.expired)
         after: dict[_Bucket, _Rows] = {}
         for one in changes.seen:
-            rows = self._rows.get((one.source, one.bucket), _Rows())
-            after[one.source, one.bucket] = replace(rows, latest=rows.latest + 1)
-        if not changes.expired:  # one slow step per commit
+            connection.execute(INSERT, row_of(one))
+            rows = self._rows.get((one.source, one.bucket), _NO_ROWS)
+            after[one.source, one.bucket] = _Rows(rows.merged, rows.merged_to, rows.latest + 1)
+        if changes.expired:
+            connection.executemany("DELETE FROM seen WHERE source = ? AND bucket = ?", changes.expired)
+        else:  # one slow step per commit
             after |= self._merge(connection, after, commits)
         self._rows_after = after
 

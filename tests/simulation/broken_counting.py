@@ -209,9 +209,9 @@ class AnswersOnlyInCompany(CounterRules):
 class CountsACommitToCome(CounterRules):
     """Tells the dispatcher of one commit more than the ledger has."""
 
-    def _with_commits(self, answer):
-        answer = super()._with_commits(answer)
-        return structs.replace(answer, commits=answer.commits + 1) if hasattr(answer, "commits") else answer
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self._commits += 1
 
 
 class SeesWithoutSource(SeenIds):
@@ -317,18 +317,17 @@ class LosesLetters(Ledger):
 class TellsANewerArrival(Ledger):
     """Sends a total with the arrival of the plays that came after the taken part."""
 
-    def _take(self, row):
-        account = self._accounts.get(row)
+    def _take(self, row, account):
         account.arrived_ns = account.later_ns or account.arrived_ns
         self._accounts.put(row, account)
-        return super()._take(row)
+        return super()._take(row, account)
 
 
 class TellsWhatItDidNotTake(Ledger):
     """Announces a total without putting it into the video's next batch."""
 
     def take_realtime(self, below):
-        self._take = self._accounts.get
+        self._take = lambda row, account: account
         super().take_realtime(below)
         del self._take
 

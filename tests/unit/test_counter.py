@@ -132,6 +132,46 @@ def test_what_both_peers_sent_meanwhile_is_one_commit(counter):
     assert list(unpack_numbers(collected.totals)) == [3]
 
 
+def test_what_comes_a_while_after_the_last_commit_is_handled_at_once_and_its_answer_too(counter):
+    """No timer for a lone play: nothing else can have come while a commit was made."""
+    now_ms = counter.host.monotonic_ms()
+    counter.host.monotonic_ms = lambda: now_ms
+    for number, (later_ms, at_once) in enumerate([(1, False), (2, True), (0, False), (1, False), (2, True)]):
+        now_ms += later_ms
+        counter.handle("consumer", [plays_of(number)])
+        assert (Counted([number]) in counter.host.sent) is at_once
+        counter.host.pass_time()
+        assert Counted([number]) in counter.host.sent
+
+
+def test_a_commit_that_took_long_is_followed_by_what_came_meanwhile_together(counter):
+    now_ms = counter.host.monotonic_ms() + 1000
+    counter.host.monotonic_ms = lambda: now_ms
+
+    def slowly(changes):
+        nonlocal now_ms
+        now_ms += 50
+        counter._store.made += 1
+
+    counter._store.commit = slowly
+    counter.handle("consumer", [plays_of(1)])
+    assert counter._store.made == 1
+    counter.handle("consumer", [plays_of(2)])
+    counter.handle("dispatcher", [Collect(7, bytes(16))])
+    counter.host.pass_time()
+    assert counter._store.made == 2
+
+
+def test_a_counter_goes_on_once_a_consumer_sent_something_and_says_so_once(counter):
+    said = []
+    counter.host.say_resumed = lambda: said.append(1)
+    counter.handle("dispatcher", [Collect(7, bytes(16))])
+    assert not said
+    for number in range(3):
+        play(counter, number)
+    assert said == [1]
+
+
 def test_what_a_lost_consumer_sent_is_answered_before_the_next_one_comes(counter):
     """Each consumer numbers its messages from 1: the wrong one would finish plays that are not counted."""
     counter.handle("consumer", [plays_of(1)])

@@ -13,7 +13,7 @@ class OldestOfAMinute:
 
     def __init__(self) -> None:
         # (second, age in ms). Each age is larger than all ages after it.
-        self._ages: deque[tuple[int, int]] = deque()
+        self._ages: deque[tuple[int, int]] = deque(maxlen=SECONDS)
 
     def add(self, age_ms: int, now_ms: int) -> None:
         """Add an age that was measured now. A negative age (two clocks disagree) counts as 0."""
@@ -22,13 +22,9 @@ class OldestOfAMinute:
             ages.pop()
         if not ages or ages[-1][0] != second:
             ages.append((second, age_ms))
-        self._forget(second)
 
     def at(self, now_ms: int) -> int:
         """The largest age in ms; 0 if no age was added in the last minute."""
-        self._forget(now_ms // 1000)
-        return self._ages[0][1] if self._ages else 0
-
-    def _forget(self, second: int) -> None:
-        while self._ages and self._ages[0][0] <= second - SECONDS:
+        while self._ages and self._ages[0][0] <= now_ms // 1000 - SECONDS:
             self._ages.popleft()
+        return self._ages[0][1] if self._ages else 0

@@ -61,7 +61,7 @@ class Parsed(msgspec.Struct):
     @property
     def messages(self) -> int:
         """The number of messages in the read."""
-        return len(self.plays) + len(self.bad)
+        return len(self.plays.arrived_ns) + len(self.bad)
 
     def newest_age_ms(self, now_ns: int) -> float:
         """The age of the last play in ms, by nsqd's stamp; without plays, of the last message."""
@@ -117,13 +117,15 @@ class FrameParser:
             if at + 4 + size > end:
                 break
             if kind == MESSAGE_TYPE:
-                at = self._messages_alike(data, at, end, size, parsed.plays) or self._messages(
-                    data, at, end, size, parsed
-                )
+                are_many = end - at >= ALIKE_MIN * (size + 4)
+                next_at = self._messages_alike(data, at, end, size, parsed.plays) if are_many else 0
+                at = next_at or self._messages(data, at, end, size, parsed)
             else:
                 parsed.others.append((kind, data[at + 8 : at + 4 + size]))
                 at += 4 + size
-        at = self._short_frames(data, at, end, parsed)
+        self._awaited_bytes = _frame_head.size
+        if at < end:
+            at = self._short_frames(data, at, end, parsed)
         if self._awaited_bytes == _BODY_AT <= end - at:
             self._large = _LargeMessage(data[at : at + _BODY_AT])
             self._rest, self._rest_bytes, self._awaited_bytes = [], 0, _frame_head.size
@@ -147,14 +149,14 @@ class FrameParser:
     def _messages_alike(self, data: bytes, at: int, end: int, size: int, plays: PlayColumns) -> int:
         """Parse consecutive plays of one size and template. Returns where the next frame begins.
 
-        Parses nothing and returns 0 if there are fewer than `ALIKE_MIN` plays, or if their bodies differ in
-        more than the GUID. Most bodies differ only in the GUID, so a dozen calls parse a whole read. The
-        tests compare this with a plain parser.
+        There are bytes for `ALIKE_MIN` plays. Parses nothing and returns 0 if fewer are of one size, or if
+        their bodies differ in more than the GUID. Most bodies differ only in the GUID, so a dozen calls parse
+        a whole read. The tests compare this with a plain parser.
         """
         total = size + 4
         count = min((end - at) // total, ALIKE_MAX)
         last_at = at + (ALIKE_MIN - 1) * total
-        if count < ALIKE_MIN or data[last_at : last_at + 8] != data[at : at + 8]:
+        if data[last_at : last_at + 8] != data[at : at + 8]:
             return 0
         heads = np.ndarray(count, np.uint64, data, at, total)
         alike = heads == heads[0]
@@ -190,7 +192,6 @@ class FrameParser:
 
         Returns where the first incomplete frame begins.
         """
-        self._awaited_bytes = _frame_head.size
         while at + _frame_head.size <= end:
             size, kind = _frame_head.unpack_from(data, at)
             if kind == MESSAGE_TYPE and size > FRAME_BYTES_MAX:

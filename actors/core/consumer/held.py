@@ -29,37 +29,40 @@ class HeldPlays:
         """`unit_min`: plays are held only if RDY is this or more."""
         self._unit_min = unit_min
         self._units: dict[int, Unit] = {}
-
-    @property
-    def due_ms(self) -> int | None:
-        """When to take the plays at the latest, or None if none are held."""
-        if not self._units:
-            return None
-        return min(unit.received_ms for unit in self._units.values()) + HOLD_MS_MAX
+        self.due_ms: int | None = None  # when to take the plays at the latest; None if none are held
 
     def add(self, connection: int, unit: Unit) -> None:
         """Hold these plays too."""
-        held = self._units.setdefault(connection, unit)
-        if held is not unit:
-            held.plays.add(unit.plays)
+        if connection in self._units:
+            self._units[connection].plays.add(unit.plays)
+            return
+        self._units[connection] = unit
+        if self.due_ms is None:
+            self.due_ms = unit.received_ms + HOLD_MS_MAX
 
     def is_due(self, connection: int, ready_count: int, newest_age_ms: float, now_ms: int) -> bool:
         """Whether to take the plays now, after a read from a connection with this RDY.
 
         `newest_age_ms`: the age of the newest play of the read.
         """
-        due_ms = self.due_ms
-        if due_ms is None or now_ms >= due_ms or ready_count < self._unit_min or newest_age_ms < LATE_MS:
+        if (
+            self.due_ms is None
+            or now_ms >= self.due_ms
+            or ready_count < self._unit_min
+            or newest_age_ms < LATE_MS
+        ):
             return True
         unit = self._units.get(connection)
         return unit is not None and len(unit.plays) * 10 >= ready_count * FULL_TENTHS
 
     def take(self) -> dict[int, Unit]:
         """Hold no plays any more. Returns them by connection."""
-        units, self._units = self._units, {}
+        units, self._units, self.due_ms = self._units, {}, None
         return units
 
     def drop(self, connection: int) -> int:
         """Drop the plays of a lost connection, as nsqd gives them again. Returns how many they are."""
         unit = self._units.pop(connection, None)
+        received_ms = min([one.received_ms for one in self._units.values()], default=None)
+        self.due_ms = None if received_ms is None else received_ms + HOLD_MS_MAX
         return 0 if unit is None else len(unit.plays)

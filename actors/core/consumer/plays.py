@@ -6,11 +6,12 @@ Pure. Within a shard, plays keep the order of their arrival.
 from array import array
 from binascii import unhexlify
 from collections.abc import Iterator
-from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..columns import (
     HEX_ID_BYTES,
@@ -21,7 +22,7 @@ from ..columns import (
     Column,
     rows_of,
 )
-from ..identity import rows_by_node
+from ..identity import node_id_of, rows_by_node
 from ..shards import shard_of
 
 _HEX_ID = np.dtype((np.void, HEX_ID_BYTES))
@@ -42,7 +43,7 @@ _CHANGES = np.array(
 _STARTS = np.arange(0, VIDEO_BYTES * 256, 256)[:, None]
 
 
-class Part(NamedTuple):
+class Part(Struct, frozen=True):
     """Plays of one shard whose ids have one node id. `hex_ids` and `ids`: the ids, as text and in 8 bytes.
 
     `play_ids`: see `PlayColumns`.
@@ -58,7 +59,8 @@ class Part(NamedTuple):
 
     def only(self, rows: npt.NDArray[np.intp]) -> "Part":
         """These rows of it."""
-        return self._replace(
+        return replace(
+            self,
             hex_ids=rows_of(self.hex_ids, HEX_ID_BYTES, rows),
             ids=rows_of(self.ids, ID_BYTES, rows),
             videos=rows_of(self.videos, VIDEO_BYTES, rows),
@@ -91,29 +93,26 @@ class PlayColumns:
         self.arrived_ns += more.arrived_ns
         self.play_ids += more.play_ids
 
-    def parts(self, shards: int) -> Iterator["Part"]:
+    def parts(self, shards: int) -> list[Part]:
         """The plays of each shard, and of each node id. Mostly an nsqd gives one node id.
 
         It gives two if it had another when it got some of them, as before its host had another name.
         """
+        if len(self.arrived_ns) == 1:  # without numpy's calls
+            hex_ids, video = bytes(self.ids), bytes(self.videos)
+            ids, columns = unhexlify(hex_ids), (video, self.arrived_ns.tobytes(), bytes(self.play_ids))
+            return [Part(shard_of(video, shards), node_id_of(ids), hex_ids, ids, *columns)]
+        parts = []
         for shard, hex_ids, videos, arrived_ns, play_ids in self.by_shard(shards):
             ids = unhexlify(hex_ids)
             for node_id, rows in rows_by_node(ids):
                 part = Part(shard, node_id, hex_ids, ids, videos, arrived_ns, play_ids)
-                yield part if rows is None else part.only(rows)
+                parts.append(part if rows is None else part.only(rows))
+        return parts
 
     def by_shard(self, shards: int) -> Iterator[tuple[int, bytes, bytes, bytes, bytes]]:
         """For each shard that has plays: its number; the columns of ids, videos, arrivals and play ids."""
-        if len(self) == 1:
-            video = bytes(self.videos)
-            yield (
-                shard_of(video, shards),
-                bytes(self.ids),
-                video,
-                self.arrived_ns.tobytes(),
-                bytes(self.play_ids),
-            )
-        if len(self) <= 1:
+        if not len(self):
             return
         shard_by_row = shards_of(self.videos, shards)
         order = shard_by_row.argsort(kind="stable")

@@ -217,7 +217,9 @@ class ReadyCounts:
     @property
     def flush_at_ms(self) -> int | None:
         """When to call `flush`; None: only after another read."""
-        return min((self._by_connection[one].flush_at_ms for one in self._unflushed), default=None)
+        if not self._unflushed:
+            return None
+        return min([self._by_connection[one].flush_at_ms for one in self._unflushed])
 
     def flush(self, now_ms: int) -> list[SetReadyCount]:
         """Have nsqd flush its buffer where it has room for several messages and nothing came for a while.

@@ -30,7 +30,6 @@ from .frames import BadMessage, BadStream, Parsed
 from .held import UNIT_MIN, HeldPlays, Unit
 from .identities import Identities
 from .letters import dead_letter
-from .plays import Part
 from .ready_count import TICK_MS, ReadyCounts
 from .stalls import Stalls
 from .terms import Terms
@@ -146,19 +145,19 @@ class ConsumerRules:
         Raises `BadStream`, leaving the state unchanged, if a message id is not 16 hex digits, or if nsqd
         sends far more than it was asked for.
         """
-        held = self._in_flight[connection] + parsed.messages
+        messages = parsed.messages
+        held = self._in_flight[connection] + messages
         if held > self._held_max:
             raise BadStream(f"{held:,} messages in flight, far more than nsq.max_in_flight")
-        bad_ids = _binary(b"".join(one.id for one in parsed.bad))
+        bad_ids = _binary(b"".join([one.id for one in parsed.bad])) if parsed.bad else b""
         _binary(parsed.plays.ids)  # it raises now, before the state changes
-        self._in_flight[connection] += parsed.messages
-        self._outstanding += parsed.messages
-        if len(parsed.plays):
-            self._oldest.add(parsed.oldest_age_ms(wall_ns), now_ms)
+        self._in_flight[connection] = held
+        self._outstanding += messages
         since_ms = self._stalls.received(connection, now_ms)
         age_ms = parsed.newest_age_ms(wall_ns)
         effects: list[Send | DeadLetter | SetReadyCount] = []
-        if len(parsed.plays):
+        if parsed.plays.arrived_ns:
+            self._oldest.add(parsed.oldest_age_ms(wall_ns), now_ms)
             self._held.add(connection, Unit(parsed.plays, now_ms, since_ms))
             if self._held.is_due(connection, self._ready_counts.asked(connection), age_ms, now_ms):
                 effects += self.send_held()
@@ -167,7 +166,7 @@ class ConsumerRules:
             effects.append(self._reject(connection, node_id, bad, since_ms))
         self._last_ages_ms[connection] = max(0, round(age_ms))
         return effects + self._ready_counts.after_read(
-            connection, parsed.messages, self._outstanding, now_ms, wall_ns / 1e6, age_ms
+            connection, messages, self._outstanding, now_ms, wall_ns / 1e6, age_ms
         )
 
     @property
@@ -177,11 +176,15 @@ class ConsumerRules:
 
     def send_held(self) -> list[Send]:
         """Pass on the plays that are held."""
-        return [
-            self._send_plays(connection, unit, part)
-            for connection, unit in self._held.take().items()
-            for part in unit.plays.parts(self._shards)
-        ]
+        sends = []
+        for connection, unit in self._held.take().items():
+            for part in unit.plays.parts(self._shards):
+                number, source = self._next_number(), self.identities.source(connection, part.node_id)
+                columns = part.ids, part.videos, part.arrived_ns, unit.received_ms, part.play_ids
+                plays = Plays(number, source, *columns)
+                parcel = Parcel(connection, part.hex_ids, unit.since_ms, plays)
+                sends.append(self._send(part.shard, parcel))
+        return sends
 
     def dead_lettered(self, number: int) -> list[Send]:
         """Count dead letters that nsqd has acknowledged."""
@@ -209,20 +212,16 @@ class ConsumerRules:
             parcel = self._parcels[shard].pop(number, None)
             if parcel is None:
                 continue  # answered twice, by two incarnations of the counter
-            messages = count(parcel.ids, HEX_ID_BYTES)
+            messages = len(parcel.ids) // HEX_ID_BYTES
             self._outstanding -= messages
             if parcel.connection in self._in_flight:
                 self._in_flight[parcel.connection] -= messages
                 self._stalls.finished(parcel.connection, parcel.ids, parcel.since_ms, now_ms)
                 finished.setdefault(parcel.connection, bytearray()).extend(parcel.ids)
-        effects = self._ready_counts.resume(self._outstanding)
-        return [
-            *effects,
-            *(
-                Finish(connection, bytes(ids), self._ready_counts.after_finish(connection))
-                for connection, ids in finished.items()
-            ),
-        ]
+        effects: list[Finish | SetReadyCount] = [*self._ready_counts.resume(self._outstanding)]
+        for connection, ids in finished.items():
+            effects.append(Finish(connection, bytes(ids), self._ready_counts.after_finish(connection)))
+        return effects
 
     def linked(self, shard: int) -> list[Send]:
         """Send a newly linked counter the parcels that it, or its earlier incarnation, has not answered."""
@@ -298,12 +297,6 @@ class ConsumerRules:
             self._ready_counts.reads_by_ticker,
             retired=self.identities.retired,
         )
-
-    def _send_plays(self, connection: int, unit: Unit, part: Part) -> Send:
-        number, source = self._next_number(), self.identities.source(connection, part.node_id)
-        columns = part.ids, part.videos, part.arrived_ns, unit.received_ms, part.play_ids
-        plays = Plays(number, source, *columns)
-        return self._send(part.shard, Parcel(connection, part.hex_ids, unit.since_ms, plays))
 
     def _reject(self, connection: int, node_id: int, bad: list[BadMessage], since_ms: int) -> DeadLetter:
         ids = b"".join(one.id for one in bad)

@@ -5,13 +5,14 @@ So changes are passed on as columns too (`AccountColumns`). A part of the table 
 rows. It is passed on in the same form; the store keeps the newest version of each (store/accounts.py).
 """
 
+from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
 from msgspec import Struct
 
-from ..columns import VIDEO_BYTES, Bools, Int64s, numbers_of, pack_numbers, video_words
+from ..columns import VIDEO_BYTES, Bools, Int64s, numbers_of, video_words
 from ..stale_parts import StaleParts
 from ..table import EMPTY, VideoTable
 
@@ -105,15 +106,24 @@ class Accounts(VideoTable):
 
     def get(self, row: int) -> Account:
         """A copy of the account in a row."""
-        total, published, arrived_ns = self.numbers(row)
+        at = row * CELLS
+        total, published, arrived_ns = self._words[at + TOTAL : at + CELLS]
         taken, later_ns = self.taken.get(row, (0, 0))
         return Account(total, published, taken, arrived_ns, later_ns, self.steps.get(row, ()))
 
     def put(self, row: int, account: Account) -> None:
         """Replace the account in a row."""
-        self.set_numbers(row, account.total, account.published, account.arrived_ns)
-        _set(self.taken, row, (account.taken, account.later_ns), account.taken or account.later_ns)
-        _set(self.steps, row, account.steps, account.steps)
+        at = row * CELLS
+        numbers = account.total, account.published, account.arrived_ns
+        self._words[at + TOTAL : at + CELLS] = array("q", numbers)
+        if account.taken or account.later_ns:
+            self.taken[row] = account.taken, account.later_ns
+        elif row in self.taken:
+            del self.taken[row]
+        if account.steps:
+            self.steps[row] = account.steps
+        elif row in self.steps:
+            del self.steps[row]
 
     def taken_in(self, rows: Int64s) -> Iterator[tuple[int, int]]:
         """Where in `rows`, which ascend, there are rows with plays in a batch, and the `later_ns` of each."""
@@ -130,17 +140,24 @@ class Accounts(VideoTable):
 
     def columns_of_few(self, rows: Collection[int]) -> AccountColumns:
         """The accounts of a few rows, without numpy's calls."""
-        # A list: from an iterator, Python makes tuples that it keeps for later, up to 2,000 of each length.
-        numbers = [self.numbers(row) for row in rows]
-        totals, published, arrived_ns = list(zip(*numbers, strict=True)) or [(), (), ()]
+        words, videos, numbers = self._words, array("q"), array("q")
+        taken, steps = {}, {}
+        for row in rows:
+            at = row * CELLS
+            videos += words[at : at + TOTAL]
+            numbers += words[at + TOTAL : at + CELLS]
+            if row in self.taken:
+                taken[row] = self.taken[row]
+            if row in self.steps:
+                steps[row] = self.steps[row]
         return AccountColumns(
-            pack_numbers(rows),
-            b"".join(map(self.video, rows)),
-            pack_numbers(totals),
-            pack_numbers(published),
-            pack_numbers(arrived_ns),
-            _of_rows(self.taken, rows),
-            _of_rows(self.steps, rows),
+            array("q", rows).tobytes(),
+            videos.tobytes(),
+            numbers[0::3].tobytes(),
+            numbers[1::3].tobytes(),
+            numbers[2::3].tobytes(),
+            taken,
+            steps,
         )
 
     def take_part(self) -> Part:
@@ -231,10 +248,3 @@ def _items(
 
 def _of_rows(kept: dict[int, _Kept], rows: Iterable[int]) -> dict[int, _Kept]:
     return {row: kept[row] for row in rows if row in kept}
-
-
-def _set(kept: dict[int, _Kept], row: int, value: _Kept, worth_it: object) -> None:
-    if worth_it:
-        kept[row] = value
-    else:
-        kept.pop(row, None)

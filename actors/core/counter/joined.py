@@ -1,11 +1,9 @@
 """Joins the plays of several messages: a call of the ledger costs more than a thousand plays. Pure."""
 
-from collections.abc import Iterable
-
 from ..messages import Plays
 
 
-def joined(messages: Iterable[Plays]) -> list[Plays]:
+def joined(messages: list[Plays]) -> list[Plays]:
     """One message per source, with the plays of all, in their order. Only the first number is kept.
 
     Plays that name their identity are in one message, whatever their sources are. It has the first source.

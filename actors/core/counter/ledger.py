@@ -72,7 +72,8 @@ class Ledger:
         """Takes over `accounts`: no other code may change them from now on. `now_ms` is monotonic."""
         self._seen = seen
         self._accounts = Accounts() if accounts is None else accounts
-        self._tallies = tallies
+        self.tallies = tallies  # of all plays, redeliveries and dead letters so far; others only read it
+        self._stores = tallies.stores
         self.clock = WindowClock(tallies.ran_ms, now_ms)
         self._steps_below = steps_below
         self._dirty: list[Int64s] = []
@@ -80,14 +81,9 @@ class Ledger:
         self._dirty_since_part = CHANGES_A_PART  # so that even a counter that never lives long writes parts
         self._commits_since_part = 0
         self._again = tallies.redelivered, tallies.duplicates  # as the store has them
-        self._announced = Announcements()
+        self.announced = Announcements()  # by `take_announcements`; others only read it
         self._became_pending: dict[int, None] = {}  # rows that are not announced yet, in order
         self._pending_count = len(pending_rows(self._accounts.cells))
-
-    @property
-    def tallies(self) -> Tallies:
-        """The plays, redeliveries and dead letters counted so far."""
-        return self._tallies
 
     @property
     def pending_count(self) -> int:
@@ -104,10 +100,10 @@ class Ledger:
         A negative stamp is clamped to 1 ns, because 0 means "no arrival". Raises `ValueError`, leaving the
         state unchanged, if the columns differ in length.
         """
-        plays_count = count(plays.ids, ID_BYTES)
-        columns = count(plays.videos, VIDEO_BYTES), count(plays.arrived_ns, NUMBER_BYTES)
-        if columns != (plays_count, plays_count):
-            raise ValueError(f"{plays_count} ids, {columns[0]} videos, {columns[1]} arrivals")
+        plays_count = len(plays.ids) // ID_BYTES
+        columns = len(plays.videos), len(plays.arrived_ns)
+        if columns != (VIDEO_BYTES * plays_count, NUMBER_BYTES * plays_count):
+            raise ValueError(f"{plays_count} ids, {columns[0]} bytes of videos, {columns[1]} of arrivals")
         ran_ms = self.clock.ran_ms(now_ms)
         if plays.play_ids:
             admitted = self._seen.plays.admit(plays.play_ids, plays.ids, plays.arrived_ns, ran_ms)
@@ -117,7 +113,7 @@ class Ledger:
         if places is not None:
             known, plays_count = plays_count - len(places), len(places)
         if plays_count:
-            self._announced.received(plays.received_ms)
+            self.announced.received(plays.received_ms)
         if plays_count and (self._steps_below or plays_count <= FEW):
             self._add_each(plays, places, wall_ns)
         elif plays_count:
@@ -127,7 +123,7 @@ class Ledger:
             arrived_ns = np.maximum(np.minimum(arrived_ns, wall_ns), 1)
             self._add_all(self._accounts.rows_of(videos, open_new=True), arrived_ns)
         duplicates = admitted.duplicates
-        self._tallies = self._tallies.plus(plays_count, known - duplicates, 0, admitted.reused, duplicates)
+        self.tallies = self.tallies.plus(plays_count, known - duplicates, 0, admitted.reused, duplicates)
 
     def reject(self, rejected: Rejected, now_ms: int) -> None:
         """Count dead letters that were not counted before. `now_ms` is monotonic."""
@@ -135,14 +131,15 @@ class Ledger:
         admitted = self._seen.admit(rejected.source, rejected.ids, rejected.arrived_ns, ran_ms)
         messages = count(rejected.ids, ID_BYTES)
         fresh = messages if admitted.places is None else len(admitted.places)
-        self._tallies = self._tallies.plus(0, messages - fresh, fresh, admitted.reused)
+        self.tallies = self.tallies.plus(0, messages - fresh, fresh, admitted.reused)
 
     def collect(self, number: int, videos: Iterable[bytes]) -> Collected:
         """Put the totals of these videos into the batch with this `number`, which leaves now."""
         found = [
             (video, account.taken, account.arrived_ns)
             for video in videos
-            if (row := self._accounts.row(video)) != EMPTY and (account := self._take(row)).pending
+            if (row := self._accounts.row(video)) != EMPTY
+            and (account := self._take(row, self._accounts.get(row))).pending
         ]
         return Collected(
             number,
@@ -153,8 +150,7 @@ class Ledger:
 
     def heard_of(self, stores: int) -> None:
         """Keep how many stores the dispatcher has made. The next commit writes it."""
-        if stores > self._tallies.stores:
-            self._tallies = structs.replace(self._tallies, stores=stores)
+        self._stores = max(stores, self._stores)
 
     def hand_out(self, asked: CollectPublished) -> CollectedPublished:
         """Totals that the client had, to be published again."""
@@ -167,11 +163,11 @@ class Ledger:
             account = self._accounts.get(row) if row != EMPTY else None
             if account is None or total <= account.published:
                 continue
-            self._pending_count -= account.pending
-            steps_published = total - account.published
+            self._pending_count -= account.total > account.published
+            account.steps = account.steps[total - account.published :]
             account.published = total
-            account.steps = account.steps[steps_published:]
-            if not account.pending:
+            is_pending = total < account.total
+            if not is_pending:
                 account.taken = account.arrived_ns = account.later_ns = 0
             elif account.taken <= total:
                 account.arrived_ns = account.later_ns or account.arrived_ns
@@ -179,9 +175,10 @@ class Ledger:
             # else: the total is inside the taken part, because an earlier incarnation of the dispatcher sent
             # it. The oldest unpublished play is not known, so the older arrival stays: the video is published
             # early, never late.
-            self._pending_count += account.pending
-            self._put(row, account)
-            if account.pending:
+            self._accounts.put(row, account)
+            self._dirty_few.add(row)
+            if is_pending:
+                self._pending_count += 1
                 self._announce(row, earliest(account.arrived_ns, account.later_ns), total + 1)
 
     def take_realtime(self, below: int) -> None:
@@ -190,25 +187,25 @@ class Ledger:
         Those with a total less than `below` are put into their next batch now, as `collect` would do it, and
         announced with it. This ends at `TAKEN_MAX`: the dispatcher sends too few batches then.
         """
+        if not self._became_pending:
+            return
         rows, self._became_pending = self._became_pending, {}
         for row in rows:
             account, total = self._accounts.get(row), 0
             if account.total < below and not self._steps_below and len(self._accounts.taken) < TAKEN_MAX:
-                total, account = account.total, self._take(row)
-            if account.pending:
+                total, account = account.total, self._take(row, account)
+            if account.total > account.published:
                 arrived_ns = earliest(account.arrived_ns, account.later_ns)
-                self._announced.add_one(self._accounts.video(row), arrived_ns, account.published + 1, total)
+                self.announced.add_one(self._accounts.video(row), arrived_ns, account.published + 1, total)
 
-    @property
-    def least_announced(self) -> int | None:
-        """The least total among the plays that `take_announcements` would announce now, or None."""
-        return self._announced.least_ordinal
+    def take_announcements(self, commits: int = 0) -> list[Pending]:
+        """The videos that became pending since the last call, or got an earlier pending play.
 
-    def take_announcements(self) -> list[Pending]:
-        """The videos that became pending since the last call, or got an earlier pending play."""
+        `commits`: how many the ledger has.
+        """
         self.take_realtime(below=0)
-        announced, self._announced = self._announced, Announcements()
-        return list(announced.messages())
+        announced, self.announced = self.announced, Announcements()
+        return announced.messages(commits)
 
     def recall(
         self, row: int = 0, videos_max: int = RECALL_VIDEOS, wall_ns: int = NEVER_NS, set_back_ns: int = 0
@@ -223,8 +220,9 @@ class Ledger:
         `ends`.
         """
         seen = self._seen.take_chunks()
-        self._tallies = structs.replace(self._tallies, ran_ms=self.clock.ran_ms(now_ms))
-        again = self._tallies.redelivered, self._tallies.duplicates
+        ran_ms = self.clock.ran_ms(now_ms)
+        self.tallies = structs.replace(self.tallies, ran_ms=ran_ms, stores=self._stores)
+        again = self.tallies.redelivered, self.tallies.duplicates
         if not (self._dirty or self._dirty_few or seen or (ends and again != self._again)):
             return None
         self._again = again
@@ -235,15 +233,15 @@ class Ledger:
         else:
             changed = self._accounts.columns_of_few(few)
         part = None
-        self._accounts.stale.changed(numbers_of(changed.rows), 0)
-        self._dirty_since_part += len(changed)
+        self._accounts.stale.changed(unpack_numbers(changed.rows), 0)
+        self._dirty_since_part += len(changed.rows) // NUMBER_BYTES
         self._commits_since_part += 1
         if self._dirty_since_part >= CHANGES_A_PART or self._commits_since_part >= COMMITS_A_PART:
             self._dirty_since_part = max(0, self._dirty_since_part - CHANGES_A_PART)
             self._commits_since_part = 0
             part = self._accounts.take_part()
-        expired = self._seen.expire(self._tallies.ran_ms)
-        return LedgerChanges(changed, seen, expired, self._tallies, part)
+        expired = self._seen.expire(ran_ms)
+        return LedgerChanges(changed, seen, expired, self.tallies, part)
 
     def _add_all(self, rows: Int64s, arrived_ns: Int64s) -> None:
         """Do for many plays what `_add` does for one. The two usual cases are done a column at a time."""
@@ -261,7 +259,7 @@ class Ledger:
             newly = all_published.nonzero()[0]
             numbers[at.take(newly) + ARRIVED_NS] = arrivals = oldest_ns.take(newly)
             videos = cells[:, :TOTAL].take(newly, axis=0) if len(newly) < len(cells) else cells[:, :TOTAL]
-            self._announced.add(videos, arrivals, totals.take(newly) + 1)
+            self.announced.add(videos, arrivals, totals.take(newly) + 1)
             self._pending_count += len(newly)
         places = unusual.nonzero()[0].tolist()
         plays_of_usual = np.where(unusual, 0, plays) if places else plays
@@ -280,21 +278,19 @@ class Ledger:
 
     def _add_each(self, plays: Plays, places: list[int] | None, now_ns: int) -> None:
         """Do what `_add_all` does, one play at a time, in the order of arrival."""
-        videos, arrived_ns = unpack_videos(plays.videos), unpack_numbers(plays.arrived_ns)
-        if places is None:
-            places = list(range(len(videos)))
-        for stamp_ns, video in sorted((arrived_ns[place], videos[place]) for place in places):
-            row = self._accounts.row(video)
-            if row == EMPTY:
-                row = int(self._accounts.rows_of(video_words(video), open_new=True)[0])
-            self._add(row, 1, max(1, min(stamp_ns, now_ns)))
+        each = list(zip(unpack_numbers(plays.arrived_ns), unpack_videos(plays.videos), strict=True))
+        if places is not None:
+            each = [each[place] for place in places]
+        each.sort()
+        for stamp_ns, video in each:
+            self._add(self._accounts.open_row(video), 1, max(1, min(stamp_ns, now_ns)))
 
     def _add(self, row: int, plays: int, oldest_ns: int) -> None:
         account = self._accounts.get(row)
         first = account.total + 1
         if account.total + plays <= account.published:
             pass  # this ledger is from a backup: the client knows a larger total, so nothing is pending
-        elif not account.pending:
+        elif account.total <= account.published:
             self._pending_count += 1
             account.arrived_ns = oldest_ns
             self._became_pending[row] = None
@@ -311,11 +307,11 @@ class Ledger:
         if self._steps_below:
             add_step(account, oldest_ns, self._steps_below)
         account.total += plays
-        self._put(row, account)
+        self._accounts.put(row, account)
+        self._dirty_few.add(row)
 
-    def _take(self, row: int) -> Account:
-        account = self._accounts.get(row)
-        if not account.pending:
+    def _take(self, row: int, account: Account) -> Account:
+        if account.total <= account.published:
             return account
         before = (account.taken, account.arrived_ns, account.later_ns)
         step = account.published + 1
@@ -331,12 +327,9 @@ class Ledger:
             account.arrived_ns = earliest(account.arrived_ns, account.later_ns)
             account.taken, account.later_ns = account.total, 0
         if before != (account.taken, account.arrived_ns, account.later_ns):
-            self._put(row, account)
+            self._accounts.put(row, account)
+            self._dirty_few.add(row)
         return account
 
-    def _put(self, row: int, account: Account) -> None:
-        self._accounts.put(row, account)
-        self._dirty_few.add(row)
-
     def _announce(self, row: int, arrived_ns: int, ordinal: int) -> None:
-        self._announced.add_one(self._accounts.video(row), arrived_ns, ordinal)
+        self.announced.add_one(self._accounts.video(row), arrived_ns, ordinal)

@@ -39,7 +39,7 @@ def recall(
         arrived_ns[arrived_ns > wall_ns] -= set_back_ns
         found.add(cells[:, :TOTAL], arrived_ns, cells[:, PUBLISHED] + 1)
         row += len(look) if videos_max else int(rows[-1]) + 1
-    return list(found.messages()), row if row < len(accounts) else NO_ROW
+    return found.messages(), row if row < len(accounts) else NO_ROW
 
 
 def pending_rows(cells: Int64s) -> Int64s:

@@ -47,7 +47,7 @@ from .joined import joined
 from .ledger import Ledger
 from .recall import RECALL_VIDEOS
 
-Answer: TypeAlias = Collected | CollectedPublished | Pending | Recorded
+Answer: TypeAlias = Collected | CollectedPublished | Pending
 Received: TypeAlias = tuple[str, CounterInbox]  # the child that sent it, and the message
 
 DISPATCHER = "dispatcher"
@@ -90,19 +90,53 @@ class CounterRules:
         """
         inbox = self._in_company(inbox, now_ms)
         ledger, ahead_ns = self.ledger, wall_ns - now_ms * 1_000_000
-        self._ahead_max_ns = ahead_ns if self._ahead_max_ns is None else max(self._ahead_max_ns, ahead_ns)
+        if self._ahead_max_ns is None or ahead_ns > self._ahead_max_ns:
+            self._ahead_max_ns = ahead_ns
         clock = wall_ns, self._ahead_max_ns - ahead_ns
         counted: dict[str, list[int]] = {}  # by consumer
-        answers: list[Answer] = []
-        for plays in joined(message for _, message in inbox if isinstance(message, Plays)):
-            ledger.apply(plays, now_ms, wall_ns)
+        several: list[Plays] = []
+        others: list[CounterInbox] = []
         for peer, message in inbox:
+            if isinstance(message, Plays):
+                several.append(message)
+            else:
+                others.append(message)
+            if isinstance(message, (Plays, Rejected)):
+                counted.setdefault(peer, []).append(message.number)
+        for plays in several if len(several) < 2 else joined(several):
+            ledger.apply(plays, now_ms, wall_ns)
+        answers = self._hear(others, now_ms, clock) if others else []
+        if self._recall_row != NO_ROW:
+            answers += self._recall(*clock)
+        ledger.take_realtime(self._at_once_below)
+        effects: list[Commit | Send] = []
+        recorded: list[str] = []
+        if counted or answers or (self._recorded and now_ms >= self._record_ms):
+            effects += self._commit(now_ms)
+            recorded, self._recorded = self._recorded, []
+        # Commit before Counted: the consumer FINs on it, and nsqd forgets a message once it sees FIN.
+        for consumer, numbers in counted.items():
+            effects.append(Send(consumer, Counted(numbers)))
+        least = ledger.announced.least_ordinal
+        held = now_ms - self._said_ms < self._hold_ms and not answers and not recorded
+        if least is not None and (least < self._at_once_below or not held):
+            self._said_ms = now_ms
+            for pending in ledger.take_announcements(self._commits):
+                effects.append(Send(DISPATCHER, pending))
+        for answer in answers:
+            effects.append(Send(DISPATCHER, self._with_commits(answer)))
+        if recorded:
+            effects.append(Send(DISPATCHER, Recorded(recorded, self._commits)))
+        return effects
+
+    def _hear(self, messages: list[CounterInbox], now_ms: int, clock: tuple[int, int]) -> list[Answer]:
+        """Handle messages that are not plays. Returns the answers to the dispatcher."""
+        ledger = self.ledger
+        answers: list[Answer] = []
+        for message in messages:
             match message:
-                case Plays():
-                    counted.setdefault(peer, []).append(message.number)
                 case Rejected():
                     ledger.reject(message, now_ms)
-                    counted.setdefault(peer, []).append(message.number)
                 case Collect():
                     answers += self._collect(message, *clock)
                 case CollectPublished():
@@ -117,25 +151,11 @@ class CounterRules:
                     self._recall_row = 0
                 case _:
                     raise AssertionError(f"a counter does not understand {message!r}")
-        answers += self._recall(*clock)
-        ledger.take_realtime(self._at_once_below)
-        effects: list[Commit | Send] = []
-        recorded: list[Recorded] = []
-        if counted or answers or (self._recorded and now_ms >= self._record_ms):
-            effects += self._commit(now_ms)
-            recorded = [Recorded(self._recorded)] if self._recorded else []
-            self._recorded = []
-        # Commit before Counted: the consumer FINs on it, and nsqd forgets a message once it sees FIN.
-        effects += [Send(consumer, Counted(numbers)) for consumer, numbers in counted.items()]
-        least = ledger.least_announced
-        held = now_ms - self._said_ms < self._hold_ms and not answers and not recorded
-        if least is not None and (least < self._at_once_below or not held):
-            effects += self._announce(now_ms)
-        return effects + [Send(DISPATCHER, self._with_commits(one)) for one in (*answers, *recorded)]
+        return answers
 
     def wakeup_ms(self) -> int | None:
         """When to call `handle` at the latest, with nothing; None if nothing is held."""
-        announce_ms = [] if self.ledger.least_announced is None else [self._said_ms + self._hold_ms]
+        announce_ms = [] if self.ledger.announced.least_ordinal is None else [self._said_ms + self._hold_ms]
         record_ms = [self._record_ms] * bool(self._recorded)
         waiting_ms = [self._backlog_until_ms] * bool(self._waiting)
         recall_ms = [0] * (self._recall_row != NO_ROW)  # at once
@@ -151,14 +171,13 @@ class CounterRules:
 
     def _in_company(self, inbox: list[Received], now_ms: int) -> list[Received]:
         """What to handle now, of what came and what has waited."""
-        inbox, self._waiting = [*self._waiting, *inbox], []
-        if any(
-            isinstance(one, Plays) and len(one.videos) >= self.backlog_plays * VIDEO_BYTES for _, one in inbox
-        ):
-            self._backlog_until_ms = now_ms + COMPANY_MS
-        elif now_ms < self._backlog_until_ms and all(
-            isinstance(one, Collect | Published) for _, one in inbox
-        ):
+        if self._waiting:
+            inbox, self._waiting = [*self._waiting, *inbox], []
+        for _, one in inbox:
+            if isinstance(one, Plays) and len(one.videos) >= self.backlog_plays * VIDEO_BYTES:
+                self._backlog_until_ms = now_ms + COMPANY_MS
+                return inbox
+        if now_ms < self._backlog_until_ms and all(isinstance(one, Collect | Published) for _, one in inbox):
             inbox, self._waiting = [], inbox
         return inbox
 
@@ -167,13 +186,11 @@ class CounterRules:
         collected = self.ledger.collect(asked.number, unpack_videos(asked.videos))
         if asked.videos:
             return [collected]
-        piece = self._recall(wall_ns, set_back_ns)
+        piece = [] if self._recall_row == NO_ROW else self._recall(wall_ns, set_back_ns)
         return [*piece, structs.replace(collected, recalls=self._recall_row != NO_ROW)]
 
     def _recall(self, wall_ns: int, set_back_ns: int) -> list[Pending]:
-        """The next piece of a recall."""
-        if self._recall_row == NO_ROW:
-            return []
+        """The next piece of a recall, which goes on."""
         found, self._recall_row = self.ledger.recall(
             self._recall_row, self.recall_videos, wall_ns, set_back_ns
         )
@@ -185,11 +202,6 @@ class CounterRules:
             return []
         self._commits += 1
         return [Commit(changes)]
-
-    def _announce(self, now_ms: int) -> list[Send]:
-        """Send all announcements that are held."""
-        self._said_ms = now_ms
-        return [Send(DISPATCHER, self._with_commits(pending)) for pending in self.ledger.take_announcements()]
 
     def _with_commits(self, answer: Answer) -> Answer:
         if isinstance(answer, CollectedPublished):

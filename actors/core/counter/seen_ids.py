@@ -16,7 +16,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from ..columns import Bools, count, distinct, numbers_of, unpack_ids, unpack_numbers
+from ..columns import Bools, distinct, numbers_of, unpack_ids, unpack_numbers
 from .play_ids import PlayIds, joined_rows
 from .seen_chunks import PLAY_IDS, Admitted, SeenChunk
 from .sources import Sources
@@ -94,7 +94,9 @@ class _Bucket:
         Returns whether it is new, and whether a message with its id and another stamp was here.
         """
         latest, known, reused = None, False, False
-        if id <= self.highest_id:
+        if id > self.highest_id:
+            self.highest_id = id
+        else:
             latest = self.latest.get(id)
             key = np.array([id << STAMP_BITS | stamp], np.uint64)
             known, reused = (bool(one[0]) for one in self.find(key))
@@ -103,7 +105,6 @@ class _Bucket:
         if latest is not None or len(self.latest) == LATEST_MAX:
             self.settle()
         self.latest[id] = stamp
-        self.highest_id = max(self.highest_id, id)
         return True, reused or latest is not None
 
     def settle(self) -> None:
@@ -167,10 +168,9 @@ class SeenIds:
 
         Raises `ValueError`, leaving the state unchanged, if the columns differ in length.
         """
-        messages = count(ids, 8)
-        if (len(ids), len(stamps)) != (8 * messages, 8 * messages):
+        if len(ids) % 8 or len(stamps) != len(ids):
             raise ValueError(f"{len(ids)} bytes of ids, {len(stamps)} of stamps, expected 8 per message")
-        if not messages:
+        if not ids:
             return Admitted()
         self._received_ms = max(self._received_ms, now_ms)
         others = self._sources.others(source)
@@ -187,10 +187,9 @@ class SeenIds:
 
     def take_chunks(self) -> list[SeenChunk]:
         """The messages admitted since the last call, for the store."""
-        chunks = [
-            SeenChunk(source, number, self._received_ms, b"".join(keys))
-            for (source, number), keys in self._fresh.items()
-        ]
+        chunks = []
+        for (source, number), keys in self._fresh.items():
+            chunks.append(SeenChunk(source, number, self._received_ms, b"".join(keys)))
         self._fresh = {}
         return chunks + self.plays.take_chunks()
 
@@ -235,11 +234,8 @@ class SeenIds:
         return known if known.any() else None
 
     def _admit(self, source: str, ids: bytes, stamps: bytes) -> Admitted:
-        if len(ids) <= 8 * FEW:
-            return self._admit_few(source, ids, stamps)
-        return self._admit_many(source, ids, stamps)
-
-    def _admit_few(self, source: str, ids: bytes, stamps: bytes) -> Admitted:
+        if len(ids) > 8 * FEW:
+            return self._admit_many(source, ids, stamps)
         under = self._sources.of(source)
         places, reused = [], 0
         for place, (id, stamp) in enumerate(zip(unpack_ids(ids), unpack_numbers(stamps), strict=True)):

@@ -33,6 +33,12 @@ def test_half_a_value_is_refused(unpack, size):
         unpack(bytes(size))
 
 
+@pytest.mark.parametrize("length", [0, 1, 15, 16, 40])
+def test_columns_of_one_length_are_narrowed_together_as_each_alone(length):
+    several = [columns.pack_numbers([most] * length) for most in (3, 300, 70_000, -1)]
+    assert columns.narrow_all(several) == [columns.narrow(one) for one in several]
+
+
 @given(st.lists(st.one_of(numbers, st.integers(0, 300), st.integers(0, 70_000))))
 def test_what_was_narrowed_is_the_same_when_widened(values):
     column = columns.pack_numbers(values)

@@ -1,5 +1,7 @@
 """The part that was changed longest ago is written next, however many rows change at once."""
 
+from array import array
+
 import numpy as np
 import pytest
 
@@ -9,8 +11,9 @@ ROWS = 10  # a part
 
 
 def rows(*parts, times=1):
-    """The last row of each of these parts, so often."""
-    return np.array([part * ROWS + ROWS - 1 for part in parts] * times, np.int64)
+    """The last row of each of these parts, so often; a column of the other kind each time."""
+    numbers = [part * ROWS + ROWS - 1 for part in parts] * times
+    return np.array(numbers, np.int64) if len(parts) % 2 else array("q", numbers)
 
 
 @pytest.mark.parametrize("times", [1, FEW])

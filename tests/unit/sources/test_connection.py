@@ -65,7 +65,7 @@ def hold(scene):
 def live(conn, seconds):
     """Let seconds pass in which heartbeats come."""
     for _ in range(seconds):
-        conn.has_read()
+        conn.has_read = True
         conn.tick()
 
 

@@ -266,7 +266,7 @@ def commit(state_dir, statements):
     store._database.connection = Dying(store._database.connection, statements)
     accounts = Accounts((bytes([n]) * 16, Account(9)) for n in range(200))
     part = accounts.take_part()
-    store.commit(LedgerChanges(part.accounts, [], [], Tallies(1800), part))
+    store.commit(LedgerChanges(part.accounts, [], [("a/plays", 0)], Tallies(1800), part))
 
 for number in range(1, 99):
     child = os.fork()
