@@ -58,3 +58,13 @@ def test_columns_of_few_rows_leave_no_memory_behind():
         for number in range(10_000):
             accounts.columns_of_few(range(1 + number % 20))
     assert sys.getallocatedblocks() - before < 200
+
+
+@pytest.mark.parametrize("taken", [0, 2])
+@pytest.mark.parametrize("later_ns", [0, 5])
+@pytest.mark.parametrize("steps", [(), (7, 8)])
+def test_an_account_is_read_as_it_was_put(taken, later_ns, steps):
+    account = Account(3, 1, taken, 4, later_ns, steps)
+    accounts = Accounts([(b"v" * 16, Account(3, 2, 1, 1, 1, (1,)))])
+    accounts.put(0, account)
+    assert accounts.get(0) == account
