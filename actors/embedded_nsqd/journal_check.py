@@ -10,6 +10,7 @@ import logging
 import pathlib
 import sqlite3
 
+from ..store.database import cut_within_page
 from ..store.mark import mark_path, read_mark, say_if_untold
 from .journal_schema import (
     APPLICATION_ID,
@@ -42,6 +43,8 @@ def check(path: pathlib.Path, marked: pathlib.Path) -> int:
     number = commits = 0
     is_new = path.with_name(f"{path.name}-journal").exists()  # killed before anything was committed
     if path.exists() and path.stat().st_size > 1 and not is_new:  # SQLite takes one byte for nothing
+        if cut := cut_within_page(path):
+            raise Damage(cut)
         with contextlib.closing(_read_only(path)) as connection:
             number = _format(connection)
             if number:

@@ -194,19 +194,26 @@ def refused(path: Path, why: object) -> StoreFailure:
 
 
 def check_whole(path: Path) -> None:
-    """Raise `StoreFailure` for a file that ends within a page. SQLite would fill that page with zeros.
+    """Raise `StoreFailure` for a file that ends within a page."""
+    if cut := cut_within_page(path):
+        raise refused(path, cut)
+
+
+def cut_within_page(path: Path) -> str:
+    """Why a file is not whole if it ends within a page, else "". SQLite would fill that page with zeros.
 
     A file with a -wal may end within a page: the -wal has what is missing.
     """
     wal = Path(f"{path}-wal")
     with open_regular(path) as file:
         if wal.exists() and wal.stat().st_size:
-            return
+            return ""
         head = file.read(18)
         size = os.fstat(file.fileno()).st_size
     page = int.from_bytes(head[16:], "big")
     if head.startswith(b"SQLite format 3\0") and page > 1 and size % page:  # 1 stands for 65536
-        raise refused(path, f"it ends within a page, after {size} bytes: it was cut short")
+        return f"it ends within a page, after {size} bytes: it was cut short"
+    return ""
 
 
 def uri_of(path: Path, mode: str) -> str:

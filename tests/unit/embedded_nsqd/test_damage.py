@@ -156,6 +156,17 @@ def test_a_folder_that_is_deleted_is_missed(damaged):
 LEFT = [("killed", FILE_NAME), ("killed", WAL), ("killed", MARK), ("stopped", FILE_NAME), ("stopped", MARK)]
 
 
+@pytest.mark.parametrize("cut_off", [1, 100, 2000])  # the last byte is a zero, and no part of any row
+def test_a_stopped_journal_that_ends_within_a_page_is_refused_even_if_it_lacks_nothing(
+    states, tmp_path, cut_off
+):
+    shutil.copytree(states["stopped"], tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "nsqd" / FILE_NAME
+    size = path.stat().st_size
+    os.truncate(path, size - cut_off)
+    assert f"it ends within a page, after {size - cut_off} bytes" in judge(tmp_path)
+
+
 @pytest.mark.parametrize(("state", "name"), LEFT, indirect=["state"])
 def test_a_file_that_is_cut_anywhere_is_refused_or_lacks_nothing(damaged, state, name):
     path = state / "nsqd" / name
