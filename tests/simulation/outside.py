@@ -48,7 +48,7 @@ class Outside:
         # What the client never takes, or never says that it takes.
         self.never = {self._videos[number] for number in world.plan.refused} | self._fails.keys()
         self._at_work: Counter[str] = Counter()  # by key: attempts that the client has not judged yet
-        # Refusals in a row, by the dispatcher's incarnation: a restarted one has to find out anew.
+        # How many refusals in a row each incarnation of the dispatcher got. A new incarnation knows of none.
         self._refusals: Counter[int] = Counter()
         self._client_faults = [fault for fault in world.plan.faults if fault.kind in CLIENT_FAULTS]
         for play in world.plan.plays:

@@ -157,11 +157,10 @@ class Collecting:
         self.batches.begin(held).offered_ms = offered_ms
         if not asked:
             return self._leave_if_collected(now_ms)
-        asks: list[Effect] = [
-            Send(counter_of(shard), Collect(collection.number, b"".join(videos)))
-            for shard, videos in sorted(asked.items())
-        ]
-        return [*self._say_accepted(), *asks]  # else they answer with plays that the client has
+        effects = self._say_accepted()  # before they are asked: else they answer with what the client has
+        for shard, videos in sorted(asked.items()):
+            effects.append(Send(counter_of(shard), Collect(collection.number, b"".join(videos))))
+        return effects
 
     def _known(self, videos: Iterable[bytes]) -> tuple[dict[bytes, Entry], list[bytes]]:
         """What leaves of these videos, which were taken, without asking; and the videos to ask for."""
@@ -305,7 +304,7 @@ class Collecting:
         self.totals = self.totals.plus(attempts=1, stores=int(is_new))
         # Store before Deliver: after a crash in between, the same batch is sent under the same key, and an
         # attempt whose outcome nobody knows is counted.
-        return [self._store(batch := held.content, gone=gone), Deliver(batch)]
+        return [self._store(held.content, gone=gone), Deliver(held.content)]
 
     def _store(self, batch: Batch | None, taken: tuple[bytes, ...] = (), gone: Iterable[str] = ()) -> Store:
         """Store a batch, and what is still to be stored of accepted ones. `taken`: as in `Store`.

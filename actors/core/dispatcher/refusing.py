@@ -164,8 +164,8 @@ class Refusing(Changing):
         assert held.offered_ms is not None, "the batch was sent"
         self.batches.move(held, EVENTS[outcome])
         self.attempts.says_nothing(now_ms)
-        again, offered_ms = before.place is not None, held.offered_ms
-        one = self.refused.refuse(entry.video, entry.plays, why, now_ms, offered_ms, again, unsure=False)
+        again = before.place is not None
+        one = self.refused.refuse(entry.video, entry.plays, why, now_ms, held.offered_ms, again, unsure=False)
         held.again_ms = self.refused.next_ms(entry.video)
         stored: list[Effect] = [] if held.content == before else [self._store(held.content)]
         return [*stored, *self._store_accepted(), StoreRefused((one,), self.totals)]
