@@ -12,7 +12,8 @@ from time import perf_counter
 
 from msgspec import structs
 
-from .config import Settings, SinkKind, with_values, without_secrets
+from . import config
+from .config import Settings, SinkKind, without_secrets
 from .core import calls
 from .core.dispatcher.attempts import Outcome
 from .core.dispatcher.changing import Controls
@@ -96,7 +97,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
     async def init(self) -> Ready:
         """Read the stored batches."""
         orders = calls.decode_orders(self.start_args.orders)
-        settings = with_values(self.options, orders.values)
+        settings = config.with_values(self.options, orders.values)
         open_sink, open_store = self._openers
         self._sink = open_sink(settings)
         self._behind = 0
@@ -205,7 +206,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         self._perform(self.rules.wake(now_ms))
 
     def _controls(self, orders: calls.Orders) -> Controls:
-        settings = with_values(self.options, orders.values)
+        settings = config.with_values(self.options, orders.values)
         publish, dispatch = settings.publish, settings.dispatch
         return Controls(
             rate_max_per_s=publish.rate_max_per_s,

@@ -1,7 +1,7 @@
 """Which children there are, in which order they start, and which are linked.
 
-Children that don't need each other start side by side: nsqd and client, and the counters. The others start
-when all before them run. They stop in reverse order: consumers, which give plays to the others, are first.
+Children that don't need each other start side by side: nsqd and client; when both run, the dispatcher; then
+counters and consumers. They stop in reverse order: consumers, which give plays to the others, are first.
 
     root
     ├── nsqd            only when the settings name no nsqd and no nsqlookupd
@@ -66,7 +66,7 @@ def root_spec(settings: Settings) -> ChildSpec:
                 drains=True,
                 intake=True,
                 environment=queue_variables(settings.nsq),
-                after=(COUNTERS,),  # which are started when all others run
+                after=(DISPATCHER,),  # it reads nothing before it is linked with all counters
             )
             for consumer in consumers
         ),

@@ -22,4 +22,6 @@ def begin(arguments: list[str]) -> None:
 
     gc.disable()  # until the imports are over (`lifecycle.run`): nothing of them is garbage
     keep_private()  # what the forkserver starts has its umask
-    forkserver_ahead.begin(["actors.shared_imports"], ["actors.preload"], "playtally")
+    # The queue and the client start first, then the dispatcher.
+    preload = ["actors.first_imports", "actors.dispatcher", "actors.preload"]
+    forkserver_ahead.begin(["actors.shared_imports"], preload, "playtally")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..config import Settings
+from ..store import begin_if_new
 from ..supervision import forkserver
 from ..supervision.log_format import configure_log
 from ..supervision.pids import is_there
@@ -30,6 +31,7 @@ def run(settings: Settings, log_level: str = "INFO", reread: Callable[[], Settin
     try:
         hold(settings.supervisor.state_dir)
         forkserver.begin()
+        begin_if_new(settings.supervisor.state_dir, settings.counters.shards)
         from . import lifecycle
 
         return lifecycle.run(settings, reread)

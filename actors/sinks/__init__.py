@@ -16,14 +16,12 @@ from ..system.reasons import reason_of
 from .client_totals import own_client
 from .delivery import Delivery, Sink
 from .http import HttpSink
-from .nsq_topic import NsqSink
 from .stdout import MirroredSink, StdoutSink, StdoutWriter, is_wanted
 
 __all__ = [
     "Delivery",
     "HttpSink",
     "MirroredSink",
-    "NsqSink",
     "Sink",
     "StdoutSink",
     "StdoutWriter",
@@ -42,6 +40,8 @@ def open_sink(settings: Settings) -> Sink:
         case SinkKind.URL:
             sink = HttpSink(publish, own_client(settings))
         case SinkKind.NSQ_TOPIC:
+            from .nsq_topic import NsqSink  # here: it imports pynsq, and no other sink needs that
+
             security, lookupds = Security(settings.nsq), list(settings.nsq.lookupd_http_addresses)
             nsqds = Publishable(settings.nsqd_addresses, lookupds, topics_of(settings), security.lookupd_tls)
             sink = NsqSink(publish.nsq_topic, publish.timeout_s, nsqds, security)

@@ -6,6 +6,7 @@ missing or damaged, that has fewer commits than its mark promises, or that is of
 state, is refused. The error names it and says what to do. A refused file is left as it is, and never replaced
 by an empty one. This package does not know what the numbers mean.
 
+    opening.py    opens stores as the settings say
     protocols.py  what a store offers
     folder.py     the set of ledgers of a state folder: made together, once
     database.py   one SQLite file, its lock, and the refusals
@@ -25,16 +26,16 @@ by an empty one. This package does not know what the numbers mean.
     totals.py     the totals of all shards, also while a service runs
 """
 
-from collections.abc import Callable
-from pathlib import Path
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from ..config import Settings
-from .folder import begin, check_kept, ledger_path, outbox_path
-from .ledger import SqliteLedgerStore
-from .loading import SayLoading, in_silence
-from .outbox import SqliteOutboxStore
-from .protocols import LedgerStore, OutboxStore
-from .totals import TotalsReader
+if TYPE_CHECKING:
+    from .folder import begin_if_new, ledger_path, outbox_path
+    from .ledger import SqliteLedgerStore
+    from .opening import begin_state, open_ledger, open_outbox
+    from .outbox import SqliteOutboxStore
+    from .protocols import LedgerStore, OutboxStore
+    from .totals import TotalsReader
 
 __all__ = [
     "LedgerStore",
@@ -42,6 +43,7 @@ __all__ = [
     "SqliteLedgerStore",
     "SqliteOutboxStore",
     "TotalsReader",
+    "begin_if_new",
     "begin_state",
     "ledger_path",
     "open_ledger",
@@ -49,45 +51,23 @@ __all__ = [
     "outbox_path",
 ]
 
-
-def begin_state(settings: Settings, store: Path, may_make: bool) -> None:
-    """Make the ledgers if the state is new. Whoever keeps anything else in the state folder calls this first.
-
-    `store`: what the caller keeps. `may_make`: whether missing ledgers are made. If they are not, they and
-    `store` have to be there. Raises `StoreFailure` if they were lost.
-    """
-    begin(settings.supervisor.state_dir, settings.counters.shards, may_make)
-    if not may_make:
-        check_kept(store if store.exists() else None, store)
-
-
-def open_ledger(
-    settings: Settings, shard: int, say_loading: SayLoading = in_silence, may_make: bool = True
-) -> LedgerStore:
-    """Open the ledger of a shard, as the settings say. Raises `StoreFailure` if it can't be used.
-
-    `say_loading` is called again and again while it loads: how far it is. `may_make`: as in `begin_state`.
-    """
-    counters, state_dir = settings.counters, settings.supervisor.state_dir
-    return SqliteLedgerStore(state_dir, shard, counters.shards, counters.synchronous, say_loading, may_make)
+# Each module is imported when a name of it is asked for first: to begin a state, no numpy is needed.
+_WHERE = {
+    "folder": ("begin_if_new", "ledger_path", "outbox_path"),
+    "ledger": ("SqliteLedgerStore",),
+    "opening": ("begin_state", "open_ledger", "open_outbox"),
+    "outbox": ("SqliteOutboxStore",),
+    "protocols": ("LedgerStore", "OutboxStore"),
+    "totals": ("TotalsReader",),
+}
+_MODULES = {name: module for module, names in _WHERE.items() for name in names}
 
 
-def open_outbox(
-    settings: Settings, compare: Callable[[str], None] = lambda why: None, may_make: bool = True
-) -> OutboxStore:
-    """Open the dispatcher's batches, as the settings say. Raises `StoreFailure` if they can't be used.
+if not TYPE_CHECKING:  # else every name would be there for mypy
 
-    `compare`: called when they are checked, before anything is written, to compare the ledgers with others.
-    It is told why the ledgers may be behind, or "". If it raises, the stores are left as they were.
-    `may_make`: as in `begin_state`.
-    """
-    counters, state_dir = settings.counters, settings.supervisor.state_dir
-    return SqliteOutboxStore(
-        state_dir,
-        counters.shards,
-        counters.synchronous,
-        settings.nsq.topic,
-        compare,
-        may_make,
-        settings.nsq.play_id,
-    )
+    def __getattr__(name: str) -> Any:
+        """Return what a module of this package has under that name. Called by Python."""
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(f".{_MODULES[name]}", __name__), name)
+        return value

@@ -11,6 +11,7 @@ So where one of those is and the ledgers are not, they were lost.
     any, or none ──restore──▶ restoring ──all files in their place──▶ made, of another id
 """
 
+import contextlib
 import logging
 import os
 from enum import StrEnum
@@ -206,6 +207,13 @@ def begin(state_dir: str, shards: int, may_make: bool = True) -> LedgerSet:
         ) from error
     finally:
         os.close(lock)
+
+
+def begin_if_new(state_dir: str, shards: int) -> None:
+    """Make the ledgers of a new state before the first child does. If they can't be made, it says why."""
+    with contextlib.suppress(StoreFailure, OSError):
+        if next(Path(state_dir).rglob("*.sqlite"), None) is None:
+            begin(state_dir, shards)
 
 
 def check_kept(found: Kept | None, path: Path) -> Kept:

@@ -16,9 +16,6 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from pyroaring import BitMap64
-
 from .checksum import seal
 
 FORMAT = 7
@@ -52,6 +49,9 @@ def upgrade(connection: sqlite3.Connection) -> None:
 
 def _from_3(connection: sqlite3.Connection) -> None:
     """Bitmaps of ids become keys without stamps; the clock begins where the last id was received."""
+    import numpy as np  # here: only stores of this format need it
+    from pyroaring import BitMap64
+
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'seen'").fetchone():
         return  # the outbox has not changed
     rows = connection.execute("SELECT source, bucket, received_ms, ids FROM seen").fetchall()

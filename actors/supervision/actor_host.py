@@ -6,6 +6,7 @@ Owns the child's end of the control pipe, the links, the signals and the log. Pr
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import pkgutil
@@ -272,7 +273,10 @@ def run(start_args: StartArgs, connection: Connection) -> None:
     os.environ.update(start_args.environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the supervisor stops us in order
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the forkserver ignores it, and we come from there
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))  # if its last import failed
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))  # if it still imports
+    # What has been imported stays. So no collection looks through it, and its memory stays shared.
+    gc.freeze()
+    gc.enable()  # see `uncollected.py`
     configure_log(start_args.name, start_args.log_level, start_args.log_format)
     signals.watch(_hangup)
     control: ControlPipe[ChildInbox] = ControlPipe(end_of(connection), ChildInbox)

@@ -1,8 +1,9 @@
 """A forkserver that begins before anybody knows what it is for: imports take most of a start.
 
 `begin` imports what this program and its children both need, once, and forks a process off. That one imports
-what the children need beside it, and waits. `forkserver.begin` gives it its socket (`take`), and only then
-does it start children. Without that it ends with this process.
+what the first children need beside it, and waits. `forkserver.begin` gives it its socket (`take`), and only
+then does it start children. Without that it ends with this process. While nobody asks it for a child, it
+imports what the others need: the first children start meanwhile.
 
 It is a copy of this process before anything has been opened or started. It has no environment variable but
 those of `KEPT`: which ones are secret is not known yet. The others are overwritten in its memory, and
@@ -12,10 +13,11 @@ This file imports nothing that is heavy, and nothing at all fails if there can b
 """
 
 import os
+import selectors
 import signal
 import socket
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple, Never
 
@@ -38,6 +40,10 @@ FIRST = (
 )
 LAST = f"{__package__}.undisturbed"
 TITLE = "multiprocessing.forkserver"  # as in the command line of multiprocessing's own: people look for that
+# It imports the next module so long after it has started children, which are asked for one right after the
+# other. Before that it waits until a child is asked for, but not for ever.
+PAUSE_S = 0.005
+IDLE_S = 0.2
 _GO = b"g"
 _END_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -53,10 +59,12 @@ class Started(NamedTuple):
 _started: list[Started] = []
 
 
-def begin(shared: Iterable[str], preload: Iterable[str], name: str) -> None:
+def begin(shared: Iterable[str], preload: Sequence[str], name: str) -> None:
     """Fork a forkserver off that imports the modules of `preload`, once both have imported those of `shared`.
 
-    `name` stands before its title in `ps`. Call it before this process opens or starts anything.
+    It starts no child before it has the first of `preload`. It imports the others one by one in the pauses
+    between children; a child that needs one before imports it by itself. `name` stands before its title in
+    `ps`. Call it before this process opens or starts anything.
     """
     if not _is_usual():
         return
@@ -105,11 +113,12 @@ def _serve(listener: int, alive: int, preload: list[str], title: str) -> Never:
             signal.signal(number, signal.SIG_DFL)  # they are blocked; the program's handlers are not for it
         _forget_environment(title)
         _close_all_but(listener, alive)
-        _import(preload)
+        _import(preload[:1])
         if os.read(alive, 1) == _GO:  # else the other process has ended
-            from multiprocessing.forkserver import main
+            from multiprocessing import forkserver
 
-            main(listener, alive, [])
+            vars(forkserver)["selectors"] = _Selectors(preload[1:])
+            forkserver.main(listener, alive, [])
         code = 0
     except SystemExit:  # how multiprocessing's ends
         code = 0
@@ -117,6 +126,35 @@ def _serve(listener: int, alive: int, preload: list[str], title: str) -> Never:
         sys.excepthook(*sys.exc_info())
     finally:
         os._exit(code)
+
+
+class _Selectors:
+    """What multiprocessing's forkserver uses of the module `selectors`, and imports `later` in its pauses."""
+
+    EVENT_READ = selectors.EVENT_READ
+
+    def __init__(self, later: list[str]):
+        self._later = later
+
+    def DefaultSelector(self) -> selectors.BaseSelector:  # noqa: N802  # as in `selectors`
+        """A selector that imports one module after the other as long as nothing is ready."""
+        return _SelectorWithImports(self._later)
+
+
+class _SelectorWithImports(selectors.DefaultSelector):
+    def __init__(self, later: list[str]):
+        super().__init__()
+        self._later = later
+        self._pause_s = IDLE_S
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        while self._later:
+            if ready := super().select(self._pause_s):
+                self._pause_s = PAUSE_S
+                return ready
+            self._pause_s = IDLE_S
+            _import([self._later.pop(0)])
+        return super().select(timeout)
 
 
 def _import(names: Iterable[str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from .exits import StoreFailure
 from .regular import open_regular
 
+PAUSE_MIN_S, PAUSE_MAX_S = 0.001, 0.02  # from one try to the next: mostly it is held for milliseconds
 LOCK_TIMEOUT_S = 5.0  # as long as a former process may need to see that its supervisor is gone
 
 
@@ -25,7 +26,7 @@ def lock_file(path: Path, timeout_s: float = LOCK_TIMEOUT_S) -> int:
     Waits up to `timeout_s` seconds for another process. Raises `StoreFailure` if that one keeps the lock, or
     if the file can't be written. It makes no folder: a state that was moved must not get an empty double.
     """
-    deadline_s = time.monotonic() + timeout_s
+    deadline_s, pause_s = time.monotonic() + timeout_s, PAUSE_MIN_S
     while True:
         try:
             descriptor = try_lock(path)
@@ -38,7 +39,8 @@ def lock_file(path: Path, timeout_s: float = LOCK_TIMEOUT_S) -> int:
                 f"{path}: is held by another process, expected it free: another service runs on "
                 "this supervisor.state_dir; stop it, or use another folder"
             )
-        time.sleep(0.02)
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 2, PAUSE_MAX_S)
 
 
 def _cannot_write(path: str | Path, error: OSError) -> StoreFailure:

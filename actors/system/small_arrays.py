@@ -3,7 +3,7 @@
 numpy keeps freed blocks of less than 1,024 bytes, up to seven of each size (NBUCKETS and NCACHE in its
 alloc.c), and never gives them back. The sizes of our arrays vary from read to read. So a process goes on
 keeping new ones for hours, scattered over its heap: a counter grew by 3 MB an hour. The forkserver fills it
-(`preload.py`), so that no start of a child takes time for it.
+(`first_imports.py`), so that no start of a child takes time for it.
 """
 
 import numpy as np

@@ -20,7 +20,8 @@ from actors.supervision import forkserver_ahead
 if __name__ == "__main__":
     held = os.open("held", os.O_CREAT | os.O_WRONLY)
     os.set_inheritable(held, True)
-    forkserver_ahead.begin(["json"], ["tests.support.actors_for_tests"], "program")
+    preload = ["tests.support.actors_for_tests", "import_that_takes_long", "import_that_is_last"]
+    forkserver_ahead.begin(["json"], preload, "program")
     from actors.supervision import forkserver
     from tests.support.memory import words_in_memory
     from tests.supervision.test_tree import Tree, child
@@ -42,6 +43,10 @@ if __name__ == "__main__":
                 told[name] = {"memory": memory, "title": title, "files": files}
         except FileNotFoundError:  # no /proc
             pass
+        told["all_imported_early"] = os.path.exists("imported")
+        Path("go").touch()
+        while told["is_it"] and not os.path.exists("imported"):
+            await asyncio.sleep(0.01)
         await tree.root.stop()
         print(json.dumps(told))
 
@@ -50,8 +55,18 @@ if __name__ == "__main__":
 VALUES = {"NAMED": "4a-for-the-child", "SECRET": "b1-for-nobody", "OTHER": "c7-who-knows", "LANG": "C"}
 
 
+TAKES_LONG = """
+import time
+from pathlib import Path
+while not Path("go").exists():
+    time.sleep(0.001)
+"""
+
+
 def told_by(tmp_path, *withheld):
     (tmp_path / "program.py").write_text(PROGRAM)
+    (tmp_path / "import_that_takes_long.py").write_text(TAKES_LONG)
+    (tmp_path / "import_that_is_last.py").write_text("open('imported', 'w').close()\n")
     (tmp_path / "words").write_text(" ".join(VALUES.values()))
     done = subprocess.run(
         [sys.executable, str(tmp_path / "program.py"), str(tmp_path), *withheld],
@@ -90,3 +105,9 @@ def test_one_that_has_what_is_withheld_is_not_used(tmp_path):
     told = told_by(tmp_path, "PATH")
     assert not told["is_it"]
     wait_until(lambda: not psutil.pid_exists(told["pid"]), "the forkserver to end")
+
+
+def test_it_starts_children_before_it_has_imported_everything_and_imports_the_rest(tmp_path):
+    told = told_by(tmp_path)
+    assert told["is_it"] and not told["all_imported_early"]  # the child ran already
+    assert (tmp_path / "imported").exists()

@@ -66,11 +66,14 @@ def test_each_consumer_is_linked_to_the_counters_alone_and_each_counter_to_all(n
 
 
 def test_only_children_that_compare_no_store_start_side_by_side():
-    """The dispatcher compares the ledgers with its store and the marks before a counter writes in one."""
+    """The dispatcher compares the ledgers with its store and the marks before a counter writes in one.
+
+    A consumer reads nothing before it is linked with all counters.
+    """
     spec = root_spec(Settings()).supervisor
     assert spec is not None
     after = {child.id: child.after for child in spec.children}
-    in_turn = {"dispatcher": None, "counters": None, "consumer": ("counters",)}
+    in_turn = {"dispatcher": None, "counters": None, "consumer": ("dispatcher",)}
     assert after == {"nsqd": (), "client": (), **in_turn}
     (counters,) = [child.supervisor for child in spec.children if child.supervisor is not None]
     assert {child.after for child in counters.children} == {()}
