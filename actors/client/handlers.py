@@ -33,7 +33,7 @@ from .errors import MalformedPublish
 from .events import STREAMS_MAX
 from .finding import find
 from .reference import Reference
-from .totals import records_within, total_of, totals_within
+from .totals import records_within, sum_within, total_of, totals_within
 
 log = logging.getLogger(__name__)
 
@@ -169,13 +169,18 @@ class PlaysHandler(ReferenceHandler):
 
 
 class TotalsHandler(ReferenceHandler):
-    """GET /totals: all, or with `top` or `below` some. As records for who accepts them: our service does."""
+    """GET /totals: all, or with `top` or `below` some. As records for who accepts them: our service does.
+
+    It asks for their sum first (`sum`).
+    """
 
     async def get(self) -> None:
         bounds = self._bounds()
         if bounds is None:
             return
-        if RECORDS in self.request.headers.get("Accept", "") and not bounds.top:
+        if factors := self.get_query_argument("sum", ""):
+            await self._answer_sum(factors)
+        elif RECORDS in self.request.headers.get("Accept", "") and not bounds.top:
             await send_bytes(self, records_within(self.client.listing, bounds), RECORDS)
         else:
             await send_parts(self, totals_within(self.client.listing, bounds))
@@ -184,6 +189,12 @@ class TotalsHandler(ReferenceHandler):
         """Answer without making what `get` would send."""
         if self._bounds() is not None:
             self.set_header("Content-Type", "application/json")
+
+    async def _answer_sum(self, factors: str) -> None:
+        try:
+            self.answer({"sum": await sum_within(self.client.listing, factors)})
+        except ValueError as error:
+            self.answer({"error": f"{error}: a sum needs 48 hexadecimal digits"}, 400)
 
     def _bounds(self) -> Bounds | None:
         """The bounds in the query; None if it is refused. Other words in it always were, and are, ignored."""

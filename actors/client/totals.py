@@ -8,7 +8,7 @@ from ..core import guids
 from ..core.client.videos import CELLS, PLAYS
 from ..core.columns import Int64s, guids_of
 from ..core.greatest import greatest, greatest_first
-from ..core.total_columns import records_of
+from ..core.total_columns import FACTORS_BYTES, SUM_BITS, records_of, sum_of
 from ..core.totals import Bounds, video_of
 from .listing import PART_VIDEOS, SEARCHED_VIDEOS, Listing
 
@@ -43,6 +43,17 @@ async def records_within(listing: Listing, bounds: Bounds) -> AsyncIterator[byte
     async for part in listing.parts(SEARCHED_VIDEOS):
         rows = _below(part, bounds)
         yield records_of(rows[:, :PLAYS], rows[:, PLAYS])
+
+
+async def sum_within(listing: Listing, factors: str) -> int:
+    """The `sum_of` all totals. `factors`: in hexadecimal. Raises `ValueError`, `StoreFailure`."""
+    binary = bytes.fromhex(factors)
+    if len(binary) != FACTORS_BYTES:
+        raise ValueError(f"sum has {len(binary)} bytes, expected {FACTORS_BYTES}")
+    found = 0
+    async for part in listing.parts(SEARCHED_VIDEOS):
+        found += sum_of(part[:, :PLAYS], part[:, PLAYS], binary)
+    return found % (1 << SUM_BITS)
 
 
 async def _most(listing: Listing, bounds: Bounds) -> dict[str, int]:

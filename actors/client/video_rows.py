@@ -63,20 +63,20 @@ class VideoRows:
         self._begin()
         videos, written = Videos(os.urandom(16)), np.zeros(0, np.int64)
         for part, number, content in database.execute("SELECT part, number, content FROM parts"):
-            rows, cells = _decoded(content, f"part {part}")
+            rows, words, numbers = _decoded(content, f"part {part}")
             if len(rows) and not part * PART_ROWS == rows[0] <= rows[-1] < (part + 1) * PART_ROWS:
                 raise ValueError(f"part {part} has rows of another")
-            videos.load(rows, cells)
+            videos.load(rows, words, numbers)
             written = np.concatenate([written, np.zeros(max(0, part + 1 - len(written)), np.int64)])
             written[part] = number
             self._number = max(self._number, number)
         for number, content in database.execute("SELECT number, content FROM changes ORDER BY number"):
-            rows, cells = _decoded(content, f"changes {number}")
+            rows, words, numbers = _decoded(content, f"changes {number}")
             parts = rows // PART_ROWS
             known = parts < len(written)
             later = ~known
             later[known] = written[parts[known]] < number
-            videos.load(rows[later], cells[later])
+            videos.load(rows[later], words[later], [one[later] for one in numbers])
             self._stale.changed(rows[later], number)
             self._number = max(self._number, number)
         videos.loaded()
@@ -136,16 +136,12 @@ def _encoded(rows: Int64s, cells: Int64s, about: str) -> bytes:
     return seal(msgspec.msgpack.encode(content), about)
 
 
-def _decoded(content: bytes, about: str) -> tuple[Int64s, Int64s]:
-    """Rows and their cells. Raises `ValueError`, `TypeError`."""
+def _decoded(content: bytes, about: str) -> tuple[Int64s, Int64s, list[Int64s]]:
+    """Rows, their videos, and the columns of their numbers. Raises `ValueError`, `TypeError`."""
     found = _decoder.decode(unseal(content, about))
     videos = video_words(found.videos)
     rows = widen(found.rows) if found.rows else np.arange(found.start, found.start + len(videos))
-    cells = np.empty((len(rows), CELLS), np.int64)
-    columns = [widen(one) for one in (found.plays, found.received_at_ns, found.windows)]
-    if any(len(one) != len(rows) for one in (videos, *columns)):
+    numbers = [widen(one) for one in (found.plays, found.received_at_ns, found.windows)]
+    if any(len(one) != len(rows) for one in (videos, *numbers)):
         raise ValueError("columns of different lengths")
-    cells[:, :PLAYS] = videos
-    for place, column in zip((PLAYS, RECEIVED_NS, WINDOW), columns, strict=True):
-        cells[:, place] = column
-    return rows, cells
+    return rows, videos, numbers

@@ -1,12 +1,12 @@
 """Asks the client which totals it has: at `publish.totals_url`, or the reference client."""
 
-import logging
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from http.client import HTTPException
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal
 from urllib.error import HTTPError
 from urllib.parse import SplitResult, urlsplit
 
@@ -23,14 +23,12 @@ from .answers import fit_for_log
 from .echoes import basic_credentials, hide, secrets_of
 from .route import proxy_of
 
-log = logging.getLogger(__name__)
-
 TOTALS_TIMEOUT_S = 5.0  # for the next bytes
 ANSWER_TIMEOUT_S = 20.0  # for the whole answer, and to read it: the dispatcher starts only then
 PART_BYTES = 1 << 20  # of JSON, that become Python's numbers at once
 TOTALS_BYTES_MAX = 1 << 28  # more than can be read in that time
-AskClient: TypeAlias = "Callable[[Settings], TotalColumns | None]"
 _decoder = msgspec.json.Decoder(dict[str, Annotated[int, msgspec.Meta(ge=0)]])
+_sum_decoder = msgspec.json.Decoder(dict[Literal["sum"], int])
 
 
 def totals_url_of(settings: Settings) -> str:
@@ -52,60 +50,93 @@ def own_client(settings: Settings) -> ClientSection | None:
         return None  # it can't be used, and `Route` says why
 
 
-def ask_totals(settings: Settings) -> TotalColumns | None:
-    """The totals that the client has. None if it can't be asked, or did not answer.
-
-    A failure is logged. Raises `Failure` if a setting can't be used.
-    """
-    try:
-        return totals_of(settings)
-    except NoTotals as error:
-        log.warning("%s", error)
-        return None
-
-
 class NoTotals(Exception):
     """The client did not say its totals, and why, in words for the log."""
 
 
+class AskedTotals:
+    """The totals of a client, which is asked for them when they are needed. All may raise `NoTotals`."""
+
+    def __init__(self, settings: Settings):
+        self._settings = settings
+        self._all: TotalColumns | None = None
+
+    def begin_sum(self, factors: bytes) -> Callable[[], int | None]:
+        """Ask for their `sum_of`; only the reference client knows it. Returns what waits for the answer.
+
+        That returns None if all totals have to be asked for.
+        """
+        if self._settings.publish.totals_url:
+            return lambda: None
+        answer = _asking(self._settings, f"sum={factors.hex()}")
+
+        def wait_for_sum() -> int | None:
+            found = answer()
+            if isinstance(found, int):
+                return found
+            self._all = found  # an earlier version: it sends all at once
+            return None
+
+        return wait_for_sum
+
+    def all(self) -> TotalColumns:
+        """All of them."""
+        if self._all is None:
+            found = _asking(self._settings)()
+            assert isinstance(found, TotalColumns), "only who asks for a sum gets one"
+            self._all = found
+        return self._all
+
+
+def asked_totals(settings: Settings) -> AskedTotals | None:
+    """The totals of the client that can be asked; None if none can be."""
+    return AskedTotals(settings) if totals_url_of(settings) else None
+
+
 def totals_of(settings: Settings) -> TotalColumns | None:
-    """As `ask_totals`, but raises `NoTotals` instead of logging it."""
-    url = totals_url_of(settings)
-    if not url:
-        return None
-    secrets: list[str] = []
-    try:
-        proxy = _proxy_to(url, settings.publish)
-        secrets += [secret for found in (urlsplit(url), proxy) if found for secret in secrets_of(found)]
-        token = _token_for(url, settings)
-        secrets += [token] if token else []
-        return _within(ANSWER_TIMEOUT_S, lambda: _asked(url, proxy, settings.publish, token))
-    except (OSError, HTTPException, ValueError, RecursionError, msgspec.MsgspecError) as error:
-        why = hide(_why(error), secrets)
-        raise NoTotals(
-            f"{without_secrets(url)}: the client can't be asked for its totals ({why}), "
-            'expected 200 with {"<GUID>": total}. Without them it is not noticed if all of the state is an '
-            "older copy"
-        ) from error
+    """The totals that the client has. None if there is none that can be asked.
 
-
-def _within(timeout_s: float, get: Callable[[], TotalColumns]) -> TotalColumns:
-    """Call `get` in a thread, as each next byte of an answer may come in time and its end never.
-
-    Millions of totals take long to read, too, and a child that is not ready after a minute counts as hung.
+    Raises `NoTotals`, or `Failure` if a setting can't be used.
     """
-    answer: Future[TotalColumns] = Future()
+    asked = asked_totals(settings)
+    return None if asked is None else asked.all()
 
-    def run() -> None:
+
+def _asking(settings: Settings, query: str = "") -> Callable[[], TotalColumns | int]:
+    """Begin to ask, in a thread. Returns what waits for the answer, which raises `NoTotals` or `Failure`.
+
+    A thread, as each next byte of an answer may come in time and its end never. Millions of totals take long
+    to read, too, and a child that is not ready after a minute counts as hung.
+    """
+    url, secrets = totals_url_of(settings), list[str]()
+    answer: Future[TotalColumns | int] = Future()
+    end_s = time.monotonic() + ANSWER_TIMEOUT_S
+
+    def ask() -> None:
         try:
-            answer.set_result(get())
-        except Exception as error:  # noqa: BLE001 - the caller raises it
+            proxy = _proxy_to(url, settings.publish)
+            secrets.extend(one for found in (urlsplit(url), proxy) if found for one in secrets_of(found))
+            token = _token_for(url, settings)
+            secrets.extend([token] if token else [])
+            answer.set_result(_asked(url, proxy, settings.publish, token, query))
+        except Exception as error:  # noqa: BLE001 - who waits raises it
             answer.set_exception(error)
 
-    threading.Thread(target=run, name="totals", daemon=True).start()
-    if not wait([answer], timeout_s).done:
-        raise TimeoutError(f"its totals were not there and read within {timeout_s:g} s")
-    return answer.result()
+    def wait_for_answer() -> TotalColumns | int:
+        try:
+            if not wait([answer], max(0.0, end_s - time.monotonic())).done:
+                raise TimeoutError(f"its totals were not there and read within {ANSWER_TIMEOUT_S:g} s")
+            return answer.result()
+        except (OSError, HTTPException, ValueError, RecursionError, msgspec.MsgspecError) as error:
+            why = hide(_why(error), secrets)
+            raise NoTotals(
+                f"{without_secrets(url)}: the client can't be asked for its totals ({why}), "
+                'expected 200 with {"<GUID>": total}. Without them it is not noticed if all of the state is '
+                "an older copy"
+            ) from error
+
+    threading.Thread(target=ask, name="totals", daemon=True).start()
+    return wait_for_answer
 
 
 def _proxy_to(url: str, publish: PublishSection) -> SplitResult | None:
@@ -120,10 +151,12 @@ def _token_for(url: str, settings: Settings) -> str:
     return sent_token(own, "client") if own is not None and leads_to(url, own.address) else ""
 
 
-def _asked(url: str, proxy: SplitResult | None, publish: PublishSection, token: str) -> TotalColumns:
+def _asked(
+    url: str, proxy: SplitResult | None, publish: PublishSection, token: str, query: str
+) -> TotalColumns | int:
     parts = urlsplit(url)
     scheme, credentials = parts.scheme, basic_credentials(parts)
-    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], query=query or parts.query).geturl()
     headers = {"Authorization": f"Basic {credentials}"} if credentials else {}
     headers |= {"Authorization": f"Bearer {token}"} if token else {}
     if not publish.totals_url:  # the reference client, which knows it
@@ -139,7 +172,9 @@ def _asked(url: str, proxy: SplitResult | None, publish: PublishSection, token: 
         is_records = answer.headers.get("Content-Type", "") == RECORDS
     if len(content) > TOTALS_BYTES_MAX:
         raise ValueError(f"its answer has more than {TOTALS_BYTES_MAX} bytes")
-    return TotalColumns.from_records(content) if is_records else _parsed(content)
+    if is_records:
+        return TotalColumns.from_records(content)
+    return _sum_decoder.decode(content)["sum"] if query else _parsed(content)
 
 
 def _why(error: Exception) -> str:

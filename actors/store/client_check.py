@@ -12,18 +12,17 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 from msgspec import Struct
 
 from ..config import Settings
 from ..core import guids
-from ..core.columns import Int64s
 from ..core.counter.accounts import PUBLISHED, TOTAL, Accounts
 from ..core.shard_columns import shards_of
 from ..core.table import EMPTY
-from ..core.total_columns import TotalColumns
+from ..core.total_columns import FACTORS_BYTES, SUM_BITS, TotalColumns, sum_of
 from ..core.words import counted
 from ..system.exits import StoreFailure
 from ..system.installation import service_command
@@ -37,8 +36,17 @@ from .snapshot import open_snapshot
 log = logging.getLogger(__name__)
 
 Opener = Callable[[Path], AbstractContextManager[sqlite3.Connection]]
-BLOCK = 16_384
 RESTORED = "restored"  # in the dispatcher's `meta`: why the client may be ahead, as "a backup was restored"
+
+
+class ClientTotals(Protocol):
+    """The totals that a client has. `TotalColumns` are some."""
+
+    def begin_sum(self, factors: bytes) -> Callable[[], int | None]:
+        """Begin to find out their `sum_of`. What is returned waits for it; None: only `all` tells."""
+
+    def all(self) -> TotalColumns:
+        """All of them."""
 
 
 class Ahead(Struct, frozen=True):
@@ -78,13 +86,13 @@ class Comparison(Struct, frozen=True):
         )
 
 
-def check_client(state_dir: str, client: str, totals: TotalColumns, why_behind: str = "") -> int:
+def check_client(state_dir: str, client: str, totals: ClientTotals, why_behind: str = "") -> int:
     """Return of how many videos the client has less than was published to it, by the ledgers.
 
-    `client`: its name. `totals`: those that it has. `why_behind`: why the ledgers may be
-    behind, or "". Raises `StoreFailure` if it has a greater total of any video than the ledgers. After a
-    restore it may have them: that is logged, until every total was published again. Call it while no counter
-    runs.
+    `client`: its name. `totals`: those that it has; what they raise is raised. `why_behind`: why the ledgers
+    may be behind, or "". Raises `StoreFailure` if it has a greater total of any video than the ledgers. After
+    a restore it may have them: that is logged, until every total was published again. Call it while no
+    counter runs.
     """
     ledgers = find(state_dir)
     if ledgers is None:
@@ -98,7 +106,7 @@ def check_client(state_dir: str, client: str, totals: TotalColumns, why_behind: 
     return found.behind
 
 
-def check_before_start(settings: Settings, client: str, totals: TotalColumns) -> str:
+def check_before_start(settings: Settings, client: str, totals: ClientTotals) -> str:
     """Judge these totals as the next start will, and change nothing. Returns what it will warn of, or "".
 
     Raises `StoreFailure` if the start will.
@@ -118,7 +126,7 @@ def compare(
     state_dir: str,
     ledgers: LedgerSet,
     client: str,
-    totals: TotalColumns,
+    totals: ClientTotals,
     opened: Opener = open_read_only,
 ) -> Comparison:
     """Compare the ledgers with the totals of a client, and change nothing. The arguments: see `check_client`.
@@ -139,19 +147,23 @@ def compare(
 
 
 def _compare(
-    state_dir: str, ledgers: LedgerSet, totals: TotalColumns, opened: Opener
+    state_dir: str, ledgers: LedgerSet, totals: ClientTotals, opened: Opener
 ) -> tuple[list[Ahead], int]:
     """Of which videos the client has more than the ledgers, and of how many less than was published."""
-    words, numbers = totals.words, totals.numbers
+    factors = os.urandom(FACTORS_BYTES)
+    client_sum = totals.begin_sum(factors)  # the client makes it while the ledgers are read
     found: dict[int, Accounts] = {}
     for shard in range(ledgers.shards):
         path = ledgers.ledger(state_dir, shard)
         # its counter refuses a ledger that can't be read
         with contextlib.suppress(StoreFailure), opened(path) as connection:
             found[shard] = read_accounts(path, connection, to_look_up=False)
-    if _are_as_published(found, totals):
+    told_sum = client_sum()
+    if told_sum is not None and _are_as_published(found, factors, told_sum):
         return [], 0
-    shards = shards_of(totals.videos, ledgers.shards)
+    columns = totals.all()
+    words, numbers = columns.words, columns.numbers
+    shards = shards_of(columns.videos, ledgers.shards)
     ahead: list[Ahead] = []
     behind = 0
     for shard, accounts in found.items():
@@ -173,38 +185,16 @@ def _compare(
     return ahead, behind
 
 
-def _are_as_published(ledgers: Mapping[int, Accounts], totals: TotalColumns) -> bool:
+def _are_as_published(ledgers: Mapping[int, Accounts], factors: bytes, client_sum: int) -> bool:
     """Whether the client has exactly what was published to it, as after an orderly stop.
 
-    By a sum over all videos, which takes a fraction of looking them up. If it is the same by chance, by one
-    in 2^64, a difference is found at a later start: the sum has other factors each time.
+    By a sum over all videos, which takes a fraction of looking them up. If it is the same by chance, a
+    difference is found at a later start: the sum has other factors each time.
     """
-    factors = np.frombuffer(os.urandom(24), np.uint64) | np.uint64(1)
-    left = _sum(totals.words, totals.numbers, factors)
+    left = client_sum
     for accounts in ledgers.values():
         cells = accounts.cells
         if (cells[:, PUBLISHED] > cells[:, TOTAL]).any():
             return False
-        left -= _sum(cells[:, :TOTAL], cells[:, PUBLISHED], factors)
-    return left % (1 << 64) == 0
-
-
-def _sum(words: Int64s, numbers: Int64s, factors: npt.NDArray[np.uint64]) -> int:
-    """The sum of a number for each video with plays: its two words and its total, mixed as splitmix64 does.
-
-    In blocks that stay in the processor's cache.
-    """
-    found = 0
-    for start in range(0, len(numbers), BLOCK):
-        block = numbers[start : start + BLOCK]
-        some = np.ascontiguousarray(words[start : start + BLOCK]).view(np.uint64)
-        mixed = _mixed(_mixed(some[:, 0] * factors[0]) + some[:, 1] * factors[1])
-        mixed = _mixed(mixed + block.astype(np.uint64) * factors[2])
-        found += int(mixed[block > 0].sum(dtype=np.uint64))
-    return found
-
-
-def _mixed(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return numbers ^ (numbers >> np.uint64(31))
+        left -= sum_of(cells[:, :TOTAL], cells[:, PUBLISHED], factors)
+    return left % (1 << SUM_BITS) == 0

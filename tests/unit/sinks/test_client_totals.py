@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import urllib.error
 import urllib.request
 
 import pytest
@@ -18,15 +19,24 @@ from actors.config import Settings
 from actors.config.sections import ClientSection, PublishSection
 from actors.core import guids
 from actors.core.columns import unpack_numbers, unpack_videos
-from actors.core.total_columns import RECORDS, TOTAL_MAX, TotalColumns
+from actors.core.total_columns import RECORDS, TOTAL_MAX, TotalColumns, records_of
 from actors.sinks import client_totals
-from actors.sinks.client_totals import ask_totals, totals_url_of
+from actors.sinks.client_totals import NoTotals, asked_totals, totals_of, totals_url_of
 from tests.support.certificates import make_certificate
 from tests.support.patience import PATIENCE_S
 
 ITS_AUTHORIZATION = "what the request had as Authorization"
 JSON = "application/json"
 VIDEO = "00000000-0000-4000-8000-000000000001"
+
+
+def ask_totals(settings):
+    """The totals that the client has; None if it can't be asked, or did not answer, which is logged."""
+    try:
+        return totals_of(settings)
+    except NoTotals as error:
+        logging.getLogger(__name__).warning("%s", error)
+        return None
 
 
 @contextlib.contextmanager
@@ -141,10 +151,28 @@ def test_the_reference_client_answers_with_records(tmp_path):
             publish=PublishSection(url=f"http://{address}/plays"), client=ClientSection(address=address)
         )
         found = ask_totals(own)
+        factors = bytes(range(24))
+        summed = asked_totals(own).begin_sum(factors)()
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            urllib.request.urlopen(f"http://{address}/totals?sum=0f", timeout=PATIENCE_S)
         with urllib.request.urlopen(f"http://{address}/totals", timeout=PATIENCE_S) as answer:
             assert json.load(answer) == {guids.text(one): plays for one, plays in told.items()}
             assert answer.headers["Content-Type"] == JSON
     assert dict(zip(unpack_videos(found.videos), unpack_numbers(found.totals), strict=True)) == told
+    assert summed == TotalColumns.of(told).begin_sum(factors)() > 0
+
+
+def test_an_earlier_client_that_knows_no_sum_sends_all_at_once(monkeypatch):
+    """It leaves out the word in the query that it does not know."""
+    records = TotalColumns.of({guids.parse(VIDEO): 7})
+    with answering(records_of(records.words, records.numbers), **{"Content-Type": RECORDS}) as url:
+        address = url.removeprefix("http://").removesuffix("/totals")
+        own = Settings(
+            publish=PublishSection(url=f"http://{address}/plays"), client=ClientSection(address=address)
+        )
+        asked = asked_totals(own)
+        assert asked.begin_sum(bytes(24))() is None
+    assert asked.all() == records  # it is not asked again: it has gone
 
 
 @pytest.mark.parametrize("body", [b"x" * 23, bytes(16) + b"\xff" * 8])

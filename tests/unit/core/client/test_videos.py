@@ -46,16 +46,20 @@ def test_rows_that_are_loaded_in_any_order_are_all_there_and_a_gap_is_noticed():
     videos.update({str(uuid.UUID(int=number)): Video(number, 1, 0, 0) for number in range(1, 8)})
     rows, cells = np.arange(7), videos.cells.copy()
     loaded = Videos()
-    for part in (rows[4:], rows[:0], rows[:4]):
-        loaded.load(part, cells[part])
+
+    def load(videos, part):
+        videos.load(part, cells[part, :PLAYS], list(cells[part, PLAYS:].T))
+
+    for part in (rows[4:], rows[:0], rows[:4:2], rows[1:4:2]):
+        load(loaded, part)
     loaded.loaded()
     assert dict(loaded.items()) == dict(videos.items())
     gap = Videos()
-    gap.load(rows[1:], cells[1:])
+    load(gap, rows[1:])
     with pytest.raises(ValueError, match="missing"):
         gap.loaded()
     with pytest.raises(ValueError, match="negative row -1"):
-        Videos().load(np.array([-1]), cells[:1])
+        load(Videos(), np.array([-1]))
 
 
 def test_the_sum_of_totals_is_exact_where_it_has_more_than_63_bits():
