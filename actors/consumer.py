@@ -72,7 +72,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self._before = _told_in(start_args.last_stats)
         self._nsqds_before = _nsqds_in(self._before)
         self.rules.identities.retire(self._before.retired)
-        self._draining = self._paused = self._has_resumed = False
+        self._draining = self._paused = self._has_resumed = self._has_counters = False
         self._send_held_at = Alarm(host, self._send_held)
         self._flush_at = Alarm(host, self._flush)
         self._last_ages_ms: dict[str, int | None] = {}  # by nsqd
@@ -87,27 +87,26 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self._tick_ms = 0.0  # from the tick before to the next one
 
     async def init(self) -> Ready:
-        """Be ready. The source is opened later, when all counters are linked."""
+        """Be ready. The source connects at once, and is asked for messages when all counters are linked."""
         nsqds, lookupds = self.options.nsqd_addresses, self.options.nsq.lookupd_http_addresses
         where = [*nsqds, *(f"nsqlookupd {shown(address)}" for address in lookupds)]
         note = f"topic {self.options.nsq.topic} at {', '.join(where)}"
         self._paused = calls.decode_orders(self.start_args.orders).paused
-        if self._paused:
-            self._perform(self.rules.suspend(True, self.host.monotonic_ms()))
+        self._perform(self.rules.suspend(True, self.host.monotonic_ms()))
+        self.host.call_later(0.0, self._open_source)
         return Ready(note=f"{note}; {PAUSED}" if self._paused else note)
 
     def linked(self, peer: str) -> None:
-        """Send a counter its unanswered messages again. When all counters are linked, open the source."""
+        """Send a counter its unanswered messages again. When all counters are linked, ask for messages."""
         shard = shard_number(peer)
         unanswered = self.rules.unanswered(shard)
         if unanswered:
             again = counted(unanswered, "unanswered message")
             log.info("sending %s again to %s", again, self.host.link_name(peer))
         self._perform(self.rules.linked(shard))
-        if self._source is None and len(self.host.peers()) == self._shards:
-            known = [Found(one.address, one.http_address) for one in self._nsqds_before]
-            self._source = self._open(self.options, self, known)
-            self.host.call_later(0.0, self._tick)
+        if not self._has_counters and len(self.host.peers()) == self._shards:
+            self._has_counters = True
+            self._perform(self.rules.suspend(self._paused, self.host.monotonic_ms()))
 
     def handle(self, peer: str, messages: list[ConsumerInbox]) -> None:
         """Finish what a counter has committed."""
@@ -191,7 +190,8 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         if orders.paused != self._paused:
             self._paused = orders.paused
             log.info("%s", PAUSED if self._paused else "consuming goes on")
-            self._perform(self.rules.suspend(self._paused, self.host.monotonic_ms()))
+            is_held = self._paused or not self._has_counters
+            self._perform(self.rules.suspend(is_held, self.host.monotonic_ms()))
             self._tick_sooner()
             self.host.say_stats()
         reply(calls.encode(calls.Answer("")))
@@ -215,6 +215,11 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         """Close the connections: nsqd gives what is left to the next consumer."""
         if self._source is not None:
             self._source.close()
+
+    def _open_source(self) -> None:
+        known = [Found(one.address, one.http_address) for one in self._nsqds_before]
+        self._source = self._open(self.options, self, known)
+        self._tick()
 
     def _tick(self) -> None:
         """Look for stalled connections and at each nsqd, and divide what may be in flight, now and again."""

@@ -37,7 +37,7 @@ from .core.shards import is_counter, shard_number
 from .core.stats import PENDING_SHARES, DispatcherStats, PublishStats, decode, encode
 from .core.words import counted
 from .sinks import Delivery, Sink, open_sink
-from .sinks.client_totals import NoTotals, asked_totals
+from .sinks.client_totals import AskClient, asked_totals
 from .sinks.publish_log import PublishLog
 from .sinks.shortage_log import ShortageLog
 from .store import open_outbox
@@ -72,6 +72,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         store_opener: Callable[[Settings, Callable[[str], None], bool], OutboxStore] = open_outbox,
         rules: type[DispatcherRules] = DispatcherRules,
         jitter: Callable[[], float] = random.random,
+        ask_client: AskClient = asked_totals,
     ):
         super().__init__(start_args, host)
         self.rules: DispatcherRules
@@ -83,6 +84,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         self._kind = rules
         self._now_ms = host.monotonic_ms
         self._jitter = jitter
+        self._ask_client = ask_client
         self._alarm = Alarm(host, self._wake)
         self._log: PublishLog
         told = decode(start_args.last_stats) if start_args.last_stats else None
@@ -235,13 +237,9 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         if not self.start_args.is_first:
             return
         # No counter runs yet, so what the ledgers know as published was published before the client is asked.
-        has, state_dir = asked_totals(self.options), self.options.supervisor.state_dir
-        if has is None:
-            return
-        try:
+        has, state_dir = self._ask_client(self.options), self.options.supervisor.state_dir
+        if has is not None:
             self._behind = check_client(state_dir, self._sink.name, has, why_behind)
-        except NoTotals as error:
-            log.warning("%s", error)
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:

@@ -22,6 +22,10 @@ _BLOCK = 16_384  # rows whose mixing stays in the processor's cache
 _RECORD = np.dtype([("video", np.void, VIDEO_BYTES), ("total", "<i8")])
 
 
+class NoTotals(Exception):
+    """A client did not say its totals, and why, in words for the log."""
+
+
 class TotalColumns(Struct, frozen=True):
     """Totals by video: packed columns in one order. If a video is there twice, the later total counts."""
 

@@ -6,7 +6,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from http.client import HTTPException
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 from urllib.error import HTTPError
 from urllib.parse import SplitResult, urlsplit
 
@@ -14,7 +14,7 @@ import msgspec
 
 from ..config import ClientSection, PublishSection, Settings, SinkKind, sent_token, without_secrets
 from ..core import guids
-from ..core.total_columns import RECORDS, TotalColumns, pack_totals
+from ..core.total_columns import RECORDS, NoTotals, TotalColumns, pack_totals
 from ..system.addresses import leads_to
 from ..system.direct_http import opener
 from ..system.reasons import reason_of
@@ -27,6 +27,7 @@ TOTALS_TIMEOUT_S = 5.0  # for the next bytes
 ANSWER_TIMEOUT_S = 20.0  # for the whole answer, and to read it: the dispatcher starts only then
 PART_BYTES = 1 << 20  # of JSON, that become Python's numbers at once
 TOTALS_BYTES_MAX = 1 << 28  # more than can be read in that time
+AskClient: TypeAlias = "Callable[[Settings], AskedTotals | None]"
 _decoder = msgspec.json.Decoder(dict[str, Annotated[int, msgspec.Meta(ge=0)]])
 _sum_decoder = msgspec.json.Decoder(dict[Literal["sum"], int])
 
@@ -48,10 +49,6 @@ def own_client(settings: Settings) -> ClientSection | None:
         return client if leads_to(publish.url, client.address) else None
     except ValueError:
         return None  # it can't be used, and `Route` says why
-
-
-class NoTotals(Exception):
-    """The client did not say its totals, and why, in words for the log."""
 
 
 class AskedTotals:

@@ -22,7 +22,7 @@ from ..core import guids
 from ..core.counter.accounts import PUBLISHED, TOTAL, Accounts
 from ..core.shard_columns import shards_of
 from ..core.table import EMPTY
-from ..core.total_columns import FACTORS_BYTES, SUM_BITS, TotalColumns, sum_of
+from ..core.total_columns import FACTORS_BYTES, SUM_BITS, NoTotals, TotalColumns, sum_of
 from ..core.words import counted
 from ..system.exits import StoreFailure
 from ..system.installation import service_command
@@ -89,15 +89,19 @@ class Comparison(Struct, frozen=True):
 def check_client(state_dir: str, client: str, totals: ClientTotals, why_behind: str = "") -> int:
     """Return of how many videos the client has less than was published to it, by the ledgers.
 
-    `client`: its name. `totals`: those that it has; what they raise is raised. `why_behind`: why the ledgers
-    may be behind, or "". Raises `StoreFailure` if it has a greater total of any video than the ledgers. After
-    a restore it may have them: that is logged, until every total was published again. Call it while no
-    counter runs.
+    `client`: its name. `totals`: those that it has. If it does not say them, a line of the log says so.
+    `why_behind`: why the ledgers may be behind, or "". Raises `StoreFailure` if it has a greater total of any
+    video than the ledgers. After a restore it may have them: that is logged, until every total was published
+    again. Call it while no counter runs.
     """
     ledgers = find(state_dir)
     if ledgers is None:
         return 0
-    found = compare(state_dir, ledgers, client, totals)
+    try:
+        found = compare(state_dir, ledgers, client, totals)
+    except NoTotals as error:
+        log.warning("%s", error)
+        return 0
     if warning := found.warning(why_behind):
         log.warning("%s", warning)
     elif found.restored:

@@ -3,9 +3,9 @@
 import asyncio
 
 from ...config import Settings, SinkKind, without_secrets
-from ...core.total_columns import TotalColumns
+from ...core.total_columns import NoTotals, TotalColumns
 from ...sinks import open_sink
-from ...sinks.client_totals import NoTotals, totals_of
+from ...sinks.client_totals import totals_of
 from ...store.client_check import check_before_start
 from ...system import runfile
 from ...system.exits import Failure

@@ -19,9 +19,9 @@ from actors.config import Settings
 from actors.config.sections import ClientSection, PublishSection
 from actors.core import guids
 from actors.core.columns import unpack_numbers, unpack_videos
-from actors.core.total_columns import RECORDS, TOTAL_MAX, TotalColumns, records_of
+from actors.core.total_columns import RECORDS, TOTAL_MAX, NoTotals, TotalColumns, records_of
 from actors.sinks import client_totals
-from actors.sinks.client_totals import NoTotals, asked_totals, totals_of, totals_url_of
+from actors.sinks.client_totals import asked_totals, totals_of, totals_url_of
 from tests.support.certificates import make_certificate
 from tests.support.patience import PATIENCE_S
 

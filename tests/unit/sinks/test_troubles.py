@@ -12,7 +12,8 @@ import pytest
 from actors.config import PublishSection, Settings
 from actors.config.sections import ClientSection
 from actors.core.dispatcher.attempts import Outcome
-from actors.sinks.client_totals import NoTotals, totals_of
+from actors.core.total_columns import NoTotals
+from actors.sinks.client_totals import totals_of
 from actors.sinks.http import HttpSink
 from tests.support.certificates import Authority
 from tests.unit.sinks.test_sinks import BATCH
