@@ -19,14 +19,14 @@ def shards_of(videos: Column, shards: int) -> Int64s:
     """The shard, 0 to shards - 1, of each video (16 bytes)."""
     by_byte = np.frombuffer(videos, np.uint8).reshape(-1, VIDEO_BYTES)
     crcs = np.full(len(by_byte), _ZERO, np.uint32)
-    for place, changes in enumerate(_changes()):
+    for place, changes in enumerate(changes_by_place()):
         crcs ^= changes.take(by_byte[:, place])
     return (crcs % np.uint32(shards)).astype(np.int64)
 
 
 @cache
-def _changes() -> list[npt.NDArray[np.uint32]]:
-    """For each place, what each value of its byte changes in the CRC."""
+def changes_by_place() -> list[npt.NDArray[np.uint32]]:
+    """For each place, what each value of its byte changes in the CRC of a video."""
     found = []
     for place in range(VIDEO_BYTES):
         changes = np.zeros(1, np.uint32)

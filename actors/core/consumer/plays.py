@@ -23,6 +23,7 @@ from ..columns import (
     rows_of,
 )
 from ..identity import node_id_of, rows_by_node
+from ..shard_columns import changes_by_place
 from ..shards import shard_of
 
 _HEX_ID = np.dtype((np.void, HEX_ID_BYTES))
@@ -32,18 +33,7 @@ _VIDEO = np.dtype((np.void, VIDEO_BYTES))
 # The CRC of a video is the CRC of sixteen zero bytes, XORed with one change per byte. A byte's change depends
 # only on its value and its place, so the changes are looked up in a table.
 _ZERO = crc32(bytes(VIDEO_BYTES))
-
-
-def _changes(at: int) -> list[int]:
-    """What the 256 values of the byte at this place change: each the XOR of what its bits change."""
-    changes = [0]
-    for bit in range(8):
-        of_bit = crc32((1 << bit).to_bytes(1 + at, "big").ljust(VIDEO_BYTES, b"\0")) ^ _ZERO
-        changes += [change ^ of_bit for change in changes]
-    return changes
-
-
-_CHANGES = np.array([change for at in range(VIDEO_BYTES) for change in _changes(at)], np.uint32)
+_CHANGES = np.concatenate(changes_by_place())
 _STARTS = np.arange(0, VIDEO_BYTES * 256, 256)[:, None]
 
 

@@ -7,7 +7,9 @@ twentieth video without taking out nineteen, and would keep one Python object pe
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Container, Iterator
 
-from ..columns import VIDEO_BYTES, Guids, Int64s, unpack_videos
+import numpy as np
+
+from ..columns import GUID, VIDEO_BYTES, Bools, Column, Guids, Int64s, unpack_videos
 
 BLOCK_BITS = 8  # a block has 256 ms, a quarter of a second: the usual deadline has 240 blocks
 
@@ -131,13 +133,18 @@ class Calendar:
             if not self._counts[time_ms >> BLOCK_BITS]:
                 del self._counts[time_ms >> BLOCK_BITS]
 
-    def forget(self, gone: Callable[[bytes], bool]) -> None:
-        """Remove every video for which `gone` is true."""
-        columns, self._columns = self._columns, {}
+    def forget(self, gone: Callable[[Column], Bools]) -> None:
+        """Remove every video that is gone. `gone`: says which of a column of videos are."""
+        times, columns = list(self.times), self._columns
+        self._columns, self._len = {}, 0
         self.times.clear()
         self._counts.clear()
-        self._len = 0
-        for time_ms in sorted(columns):
-            left = b"".join(video for video in unpack_videos(columns[time_ms]) if not gone(video))
-            if left:
-                self.add(time_ms, left)
+        joined = b"".join(map(columns.__getitem__, times))
+        stay = ~gone(joined)
+        kept = np.frombuffer(joined, GUID)[stay].tobytes()
+        ends = np.cumsum([len(columns[time_ms]) // VIDEO_BYTES for time_ms in times], dtype=np.int64)
+        start = 0
+        for time_ms, end in zip(times, np.append(0, stay.cumsum())[ends].tolist(), strict=True):
+            if end > start:
+                self.add(time_ms, kept[start * VIDEO_BYTES : end * VIDEO_BYTES])
+            start = end

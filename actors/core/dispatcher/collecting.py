@@ -8,7 +8,8 @@ from hashlib import blake2b
 
 from ..effects import Send
 from ..messages import Collect, Collected, CollectedPublished
-from ..shards import counter_of, shard_of
+from ..shard_columns import shards_of
+from ..shards import counter_of
 from ..triggers import Trigger
 from .accepted import Accepted, published
 from .attempts import RETRY_AFTER_MS_MAX, Attempts
@@ -341,7 +342,7 @@ class Collecting:
 
     def _set_aside(self, shard: int) -> None:
         """Drop the videos of a counter that can't be asked. A batch that waits for it goes without them."""
-        self._schedule.forget(lambda video: shard_of(video, self._shards) == shard)
+        self._schedule.forget(lambda videos: shards_of(videos, self._shards) == shard)
         for held in self.batches.within(BatchState.ASKED):
             if shard in held.collection.unanswered:
                 held.collection.unanswered.discard(shard)

@@ -26,7 +26,7 @@ from operator import itemgetter
 import numpy as np
 from msgspec import structs
 
-from ..columns import GUID, VIDEO_BYTES, by_video, unpack_numbers
+from ..columns import GUID, VIDEO_BYTES, Bools, Column, by_video, unpack_numbers
 from ..messages import Pending
 from ..triggers import Trigger
 from .beginning import beginning
@@ -265,10 +265,11 @@ class Schedule:
         self._taken[video] = due
         return due.trigger
 
-    def forget(self, gone: Callable[[bytes], bool]) -> None:
-        """Drop the pending videos for which `gone` is true, not those in a batch on its way."""
+    def forget(self, gone: Callable[[Column], Bools]) -> None:
+        """Drop the pending videos that are `gone`, not those in a batch on its way: see `Calendar`."""
         self._begin = None
-        self._later = {video: due for video, due in self._later.items() if not gone(video)}
+        later = zip(self._later.items(), gone(b"".join(self._later)).tolist(), strict=True)
+        self._later = {video: due for (video, due), is_gone in later if not is_gone}
         for calendar in (self._deadlines, self._lingering):
             calendar.forget(gone)
         self._waiting.keep(self._deadlines.column() + self._lingering.column())
