@@ -34,7 +34,7 @@ FOUND_BY = {
     "NeverResumes": (13,),
     "ForgetsSeenIds": (12,),
     "ForgetsWhileTheDiskFails": (714306,),
-    "AnswersOneConsumer": (301, 1195),
+    "AnswersOneConsumer": (301, 1507),
     "IgnoresRecall": (1, 12),
     "ForgetsTheRestOfARecall": (1, 38),
     "KeepsWhatItHeld": (309, 762),
