@@ -74,7 +74,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self.rules.identities.retire(self._before.retired)
         self._draining = self._paused = self._has_resumed = self._has_counters = False
         self._send_held_at = Alarm(host, self._send_held)
-        self._flush_at = Alarm(host, self._flush)
+        self._flush_at = Alarm(host, self._flush, cancels=True)
         self._last_ages_ms: dict[str, int | None] = {}  # by nsqd
         self._letters_topic = f"{self.options.nsq.topic}.dead"
         self._letters_logged_ms: dict[str, int] = {}

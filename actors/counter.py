@@ -125,9 +125,10 @@ class Counter(Actor[CounterInbox, Settings]):
         """Count, commit and answer, as the rules say."""
         inbox, self._inbox = self._inbox, []
         effects = self.rules.handle(inbox, now_ms, self.host.wall_ns())
-        if effects:
-            self.effects.perform(effects)
         self._alarm.set(self.rules.wakeup_ms())
+        if not effects:
+            return
+        self.effects.perform(effects)
         self._handled_ms = self.host.monotonic_ms()
         if self.rules.ledger.tallies.reused > self._reused_said:
             self._say_reused(self._handled_ms)

@@ -261,7 +261,8 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             case Deliver():
                 held_up_ms = self.rules.departs(effect.batch.key, self._now_ms())
                 done = partial(self._delivered, effect.batch, perf_counter())
-                self.host.spawn(self._sink.deliver(effect.batch, held_up_ms), done)
+                if not self._sink.begin(effect.batch, held_up_ms, self.host.guarded(done)):
+                    self.host.spawn(self._sink.deliver(effect.batch, held_up_ms), done)
 
     def _republish_stored(self, effect: StoreRepublish) -> None:
         """Log and answer a new request, and log one that is over."""

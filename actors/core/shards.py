@@ -5,6 +5,7 @@ mixed, because GUIDs that people or sequences make are not random in every byte.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from zlib import crc32
 
 SHARDS_MAX = 64  # each is a process
@@ -33,6 +34,7 @@ def is_counter(child_id: str) -> bool:
     return child_id.startswith("counter-")
 
 
+@lru_cache(maxsize=SHARDS_MAX)
 def shard_number(child_id: str) -> int:
     """The shard of a counter's child id. Raises `ValueError` for any other child."""
     name, _, number = child_id.rpartition("-")

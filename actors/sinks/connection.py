@@ -7,6 +7,7 @@ it is read. It does not know what an answer means (`answers.py`).
 import asyncio
 import select
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -54,8 +55,9 @@ class ClientConnection(asyncio.Protocol):
         self._parser = _parser_for(self)
         self._lost: Exception | None = None
         self._reading = _Reading(head_only=False)
-        self._waiting: asyncio.Future[Answer] | None = None
-        self._ends_s = 0.0  # until when the answer is waited for
+        self._then: Callable[[Answer | Exception], None] | None = None  # who waits for the answer
+        self._ends_s = 0.0  # until when it is waited for
+        self._last: tuple[bytes, Answer] | None = None  # an answer that came in one piece, and the piece
         # One timer for many requests, which finds at its end that it is too early: that costs less than two
         # calls of the loop for each request.
         self._timer: asyncio.TimerHandle | None = None
@@ -68,7 +70,7 @@ class ClientConnection(asyncio.Protocol):
         Ask with no await before `ask`. The loop may not have read yet what would be taken for the answer.
         """
         ended = self._lost or self._transport.is_closing()
-        return not (ended or self._waiting or self._unread.poll(0))
+        return not (ended or self._then or self._unread.poll(0))
 
     def close(self) -> None:
         """Close it at once."""
@@ -86,20 +88,34 @@ class ClientConnection(asyncio.Protocol):
         """
         if self._lost is not None:
             raise self._lost
-        loop = asyncio.get_running_loop()
+        came: asyncio.Future[Answer | Exception] = asyncio.get_running_loop().create_future()
+        self.send(request, ends_s, came.set_result, head_only=head_only)
+        try:
+            answer = await came
+        finally:
+            if not came.done() or came.cancelled():
+                self._then = None
+                self.close()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def send(
+        self,
+        request: bytes,
+        ends_s: float,
+        then: Callable[[Answer | Exception], None],
+        *,
+        head_only: bool = False,
+    ) -> None:
+        """Send a request on a connection that is `usable`, and call `then` later: see `ask`.
+
+        `then` gets the answer, or the exception that `ask` would raise, and may send the next request.
+        """
         self._reading = _Reading(head_only)
-        self._waiting = loop.create_future()
+        self._then = then
         self._wait_until(ends_s)
         self._transport.write(request)
-        keeps = False
-        try:
-            answer = await self._waiting
-            keeps = answer.keeps
-            return answer
-        finally:
-            self._waiting = None
-            if not keeps:
-                self.close()
 
     async def start_tls(self, context: ssl.SSLContext, host: str) -> None:
         """Speak TLS from here on, as with `host`. Raises `OSError`."""
@@ -118,11 +134,15 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came. Bytes that nobody asked for would be taken for the next answer: close."""
-        if self._waiting is None or self._waiting.done():
+        if self._then is None:
             self._lost = ValueError("it spoke before it was asked")
             self.close()
             return
         reading = self._reading
+        is_first = not (reading.head_bytes or reading.head_only)
+        if is_first and self._last is not None and self._last[0] == data:
+            self._end(self._last[1])  # the parser would find the same: it is at the beginning of a message
+            return
         had_head = reading.has_head
         try:
             self._feed(data)
@@ -131,7 +151,7 @@ class ClientConnection(asyncio.Protocol):
         except (HttpParserError, ValueError) as error:
             self._fail(ValueError(str(error)))
         if reading.whole or len(reading.body) > ANSWER_BODY_BYTES_MAX:
-            self._give()
+            self._give(data if is_first else None)
         elif reading.has_head and not had_head:  # from now on the body is waited for
             self._wait_until(asyncio.get_running_loop().time() + ANSWER_BODY_PATIENCE_S)
 
@@ -210,7 +230,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _look_at_time(self) -> None:
         self._timer = None
-        if self._waiting is None:
+        if self._then is None:
             return
         if asyncio.get_running_loop().time() < self._ends_s:
             self._wait_until(self._ends_s)
@@ -221,17 +241,26 @@ class ClientConnection(asyncio.Protocol):
         """End the wait. A head that came stands."""
         if self._reading.has_head:
             self._give()
-        elif self._waiting is not None and not self._waiting.done():
-            self._waiting.set_exception(error)
+        else:
+            self._end(error)
 
-    def _give(self) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            reading = self._reading
-            keeps = reading.keeps and reading.whole and not reading.unasked
-            reason = reading.reason.decode("latin1")
-            self._waiting.set_result(
-                Answer(reading.status, reason, reading.headers, keeps, bytes(reading.body))
-            )
+    def _give(self, piece: bytes | None = None) -> None:
+        """End the wait with the answer as it is. `piece`: the bytes that it came in, if all came at once."""
+        reading = self._reading
+        keeps = reading.keeps and reading.whole and not reading.unasked
+        reason = reading.reason.decode("latin1")
+        answer = Answer(reading.status, reason, reading.headers, keeps, bytes(reading.body))
+        if piece is not None and keeps:
+            self._last = piece, answer
+        self._end(answer)
+
+    def _end(self, answer: Answer | Exception) -> None:
+        then, self._then = self._then, None
+        if then is None:
+            return
+        if isinstance(answer, Exception) or not answer.keeps:
+            self.close()
+        then(answer)
 
 
 def _parser_for(connection: ClientConnection) -> HttpResponseParser:

@@ -3,6 +3,7 @@
 tests/unit/sinks/test_contract.py puts every sink through this.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from ..core.dispatcher.attempts import About, Outcome
@@ -46,7 +47,7 @@ class Sink:
     keep the order of the batches.
 
     Subclass it. One that keeps nothing open, and writes nothing later, needs `deliver` only. Several calls of
-    `deliver` may be under way at once.
+    it may be under way at once.
     """
 
     name: str
@@ -60,6 +61,13 @@ class Sink:
         `held_up_ms`: for how long the client has delayed the batch. A sink tells the client if it can.
         """
         raise NotImplementedError  # the one method that every sink has of its own
+
+    def begin(self, batch: Batch, held_up_ms: int, done: Callable[[Delivery], None]) -> bool:
+        """Send a batch once, now, and call `done` with the result later: costs less than `deliver`.
+
+        False if that can't be done without waiting; then nothing was sent.
+        """
+        return False
 
     async def reach(self) -> None:
         """Connect and publish nothing. Raises `OSError` (its text is the reason) or `TimeoutError`."""

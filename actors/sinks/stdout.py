@@ -2,15 +2,15 @@
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import select
 import stat
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from ..core.dispatcher.attempts import Outcome
-from ..core.dispatcher.outbox import Batch, payload
+from ..core.dispatcher.outbox import Batch, payload_json
 from ..core.words import counted
 from ..system.logs import of_batch
 from ..system.reasons import reason_of
@@ -66,7 +66,7 @@ class StdoutWriter:
 
         The result is then "" once it is written, else why it can't be.
         """
-        line = (json.dumps(payload(batch)) + "\n").encode()
+        line = payload_json(batch) + b"\n"
         begun = 0 if self._waiting or self._torn else self._put_at_once(line)
         if begun == len(line):
             return None
@@ -143,6 +143,7 @@ class MirroredSink(Sink):
         self.settings, self.takes_several = sink.settings, sink.takes_several
         self._sink = sink
         self._writer = StdoutWriter(descriptor)
+        self._looks: set[asyncio.Task[None]] = set()
         self._mirrors = True
         self._stalled = False
         self._left_out = 0
@@ -151,9 +152,24 @@ class MirroredSink(Sink):
     async def deliver(self, batch: Batch, held_up_ms: int = 0) -> Delivery:
         """Send a batch once, and mirror it if it was accepted."""
         delivery = await self._sink.deliver(batch, held_up_ms)
-        if delivery.outcome is Outcome.ACCEPTED and self._mirrors:
-            await self._mirror(batch)
+        if (written := self._mirror(batch, delivery)) is not None:
+            await self._look_at_reader(written)
         return delivery
+
+    def begin(self, batch: Batch, held_up_ms: int, done: Callable[[Delivery], None]) -> bool:
+        """See `Sink`."""
+
+        def mirror(delivery: Delivery) -> None:
+            written = self._mirror(batch, delivery)
+            if written is None:
+                done(delivery)
+                return
+            look = asyncio.ensure_future(self._look_at_reader(written))
+            self._looks.add(look)
+            look.add_done_callback(self._looks.discard)
+            look.add_done_callback(lambda _: done(delivery))
+
+        return self._sink.begin(batch, held_up_ms, mirror)
 
     async def reach(self) -> None:
         """Connect, and publish nothing."""
@@ -171,7 +187,12 @@ class MirroredSink(Sink):
         """Close the other sink."""
         self._sink.close()
 
-    async def _mirror(self, batch: Batch) -> None:
+    def _mirror(self, batch: Batch, delivery: Delivery) -> "asyncio.Future[str] | None":
+        """Write a batch that was accepted. Returns what to wait for, so that the line is there before
+        the batch counts as published.
+        """
+        if delivery.outcome is not Outcome.ACCEPTED or not self._mirrors:
+            return None
         if self._writer.file_is_full:
             if not self._file_is_full:
                 of_batch(log, batch.key).warning(
@@ -180,7 +201,7 @@ class MirroredSink(Sink):
                     FILE_BYTES_MAX // 2**20,
                 )
             self._file_is_full = True
-            return
+            return None
         self._file_is_full = False
         if self._writer.lines_waiting >= STDOUT_LINES_MAX:
             if not self._left_out:
@@ -190,15 +211,17 @@ class MirroredSink(Sink):
                     STDOUT_LINES_MAX,
                 )
             self._left_out += 1
-            return
+            return None
         written = self._writer.write(batch)
         if written is None:
             self._written("")
-            return
+            return None
         written.add_done_callback(lambda done: self._written(done.result()))
-        if not self._stalled:  # so that the line is there before the batch counts as published
-            done, _ = await asyncio.wait({written}, timeout=STDOUT_PATIENCE_S)
-            self._stalled = not done
+        return None if self._stalled else written
+
+    async def _look_at_reader(self, written: "asyncio.Future[str]") -> None:
+        done, _ = await asyncio.wait({written}, timeout=STDOUT_PATIENCE_S)
+        self._stalled = not done
 
     def _written(self, why: str) -> None:
         if not self._writer.lines_waiting:

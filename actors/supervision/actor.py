@@ -66,6 +66,9 @@ class Host(Protocol):
     def spawn(self, awaitable: Awaitable[Result], done: Callable[[Result], None]) -> None:
         """Wait for that while other things go on, then call `done`. What it raises ends the process."""
 
+    def guarded(self, done: Callable[[Result], None]) -> Callable[[Result], None]:
+        """The same function, for others to call: what it raises ends the process."""
+
     def send(self, peer: str, message: msgspec.Struct) -> None:
         """Put a message into a peer's mailbox; dropped when there is no link to it."""
 

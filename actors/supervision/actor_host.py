@@ -125,6 +125,17 @@ class ActorHost(Generic[Inbox, Options]):
         task = self._loop.create_task(wait())
         self._tasks.add(task)  # the loop itself does not keep it alive
 
+    def guarded(self, done: Callable[[Result], None]) -> Callable[[Result], None]:
+        """See `Host`."""
+
+        def call(result: Result) -> None:
+            try:
+                done(result)
+            except Exception as error:  # noqa: BLE001 - as in `spawn`
+                self._fail(error)
+
+        return call
+
     def send(self, peer: str, message: msgspec.Struct) -> None:
         """See `Host`."""
         link = self._links.get(peer)

@@ -9,11 +9,14 @@ from .loop import Timer
 class Alarm:
     """One call to come. If its time is moved out or taken back, the timer stays and finds nothing to do then.
 
-    That costs less than a new timer for each time.
+    That costs less than a new timer for each time, unless it wakes the process for nothing each time.
     """
 
-    def __init__(self, host: Host, call: Callable[[], None]):
-        """`call`: what to do when the time has come."""
+    def __init__(self, host: Host, call: Callable[[], None], cancels: bool = False):
+        """`call`: what to do when the time has come. `cancels`: the time is mostly taken back before that, so
+        the timer goes with it.
+        """
+        self._cancels = cancels
         self._host = host
         self._call = call
         self._due_ms: int | None = None
@@ -23,6 +26,9 @@ class Alarm:
     def set(self, due_ms: int | None) -> None:
         """Call once at this time of `Host.monotonic_ms`, in place of the time before; None: don't call."""
         self._due_ms = due_ms
+        if due_ms is None and self._cancels and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if due_ms is None or (self._timer is not None and self._timer_ms <= due_ms):
             return
         if self._timer is not None:

@@ -195,7 +195,7 @@ class KeepsWhatItHeld(CounterRules):
         self._hold_ms = 1 << 40
 
     def wakeup_ms(self):
-        return self._record_ms if self._recorded else None
+        return self._wait_until_ms if self._waiting else None
 
 
 class AnswersOnlyInCompany(CounterRules):

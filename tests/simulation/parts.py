@@ -172,7 +172,12 @@ class Sink:
         self.on_their_way: dict[str, Batch] = {}
         self._sent = set(process.world.outbox.batches)  # the keys of batches that may go again
 
-    def deliver(self, batch: Batch, held_up_ms: int = 0) -> Answer:
+    def begin(self, batch: Batch, held_up_ms: int, done: Callable[[Delivery], None]) -> bool:
+        """Send a batch once."""
+        self.deliver(batch).then(done)
+        return True
+
+    def deliver(self, batch: Batch) -> Answer:
         """Send a batch once."""
         world = self._process.world
         answer = Answer()

@@ -88,6 +88,10 @@ class Process:
         """Call `done` with the result. The simulation calls by itself; nothing is awaited."""
         awaitable.then(done)  # type: ignore[attr-defined]
 
+    def guarded(self, done: Callable[[Any], None]) -> Callable[[Any], None]:
+        """The same function: the simulation sees whatever is raised."""
+        return done
+
     def send(self, peer: str, message: Any) -> None:
         """Write to a peer. Without a link the message is dropped."""
         with self.world.effect(self, "Send", message):

@@ -24,7 +24,8 @@ from tests.simulation.world import World
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = range(300)
 # Seeds that find a bug that the first seeds do not find. They are tried first, to save the search. The search
-# is made when `plan.draw` has changed.
+# is made when `plan.draw` has changed. A pair is a seed and the `luck` with which its plan is run: for a bug
+# that one plan in a hundred thousand can find.
 FOUND_BY = {
     "HoldsForEver": (324,),
     "FinishesOnALostConnection": (13,),
@@ -33,8 +34,8 @@ FOUND_BY = {
     "NeverLooks": (26,),
     "NeverResumes": (13,),
     "ForgetsSeenIds": (12,),
-    "ForgetsWhileTheDiskFails": (714306,),
-    "AnswersOneConsumer": (301, 1195),
+    "ForgetsWhileTheDiskFails": ((714306, 5),),
+    "AnswersOneConsumer": (301, 1507),
     "IgnoresRecall": (1, 12),
     "ForgetsTheRestOfARecall": (1, 38),
     "KeepsWhatItHeld": (309, 762),
@@ -90,7 +91,8 @@ def test_a_bug_made_on_purpose_is_caught(name):
     mutant = MUTANTS[name]
     missing, found = set(mutant.caught_by), {}
     for seed in [*FOUND_BY.get(name, ()), *SEEDS]:
-        violation = failure_of(draw(seed), mutant.machines)
+        plan = draw(seed) if isinstance(seed, int) else structs.replace(draw(seed[0]), luck=seed[1])
+        violation = failure_of(plan, mutant.machines)
         if violation is not None:
             found.setdefault(violation.invariant.name, seed)
             missing.discard(violation.invariant)

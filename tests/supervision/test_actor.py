@@ -1,5 +1,5 @@
 """Inside an actor's process: what the links of a peer leave behind when it comes back many times, what is
-held back while the host is corked, and what becomes of an error in what was spawned.
+held back while the host is corked, and what becomes of an error in what was spawned or is guarded.
 """
 
 import asyncio
@@ -124,12 +124,25 @@ class Careless(Actor):
         return Ready()
 
 
-def test_an_error_in_what_was_spawned_ends_the_process():
+class Guarded(Actor):
+    """Gives a transport something to call that fails as the transport itself may."""
+
+    async def init(self):
+        def fail(number):
+            raise ConnectionResetError("a bug")
+
+        call = self.host.guarded(fail)
+        self.host.call_later(0.0, lambda: call(1))
+        return Ready()
+
+
+@pytest.mark.parametrize(("actor", "error"), [(Careless, ZeroDivisionError), (Guarded, ConnectionResetError)])
+def test_an_error_in_what_was_spawned_or_is_guarded_ends_the_process(actor, error):
     loop = asyncio.new_event_loop()
     ours, theirs = socket.socketpair()
     with ours, theirs, contextlib.closing(loop):
         control = ControlPipe(ours, ChildInbox)
-        host = ActorHost(StartArgs("careless", 1, "", options=0), control, loop, Careless)
-        with pytest.raises(ZeroDivisionError):
+        host = ActorHost(StartArgs("careless", 1, "", options=0), control, loop, actor)
+        with pytest.raises(error):
             host.run()
         assert not host._tasks, "what is over is not held"

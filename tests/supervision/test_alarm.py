@@ -115,3 +115,14 @@ def test_it_may_be_set_again_by_its_own_call(host):
     alarm.set(1100)
     host.pass_to(5000)
     assert rung == [1100, 1200, 1300]
+
+
+def test_one_whose_times_are_mostly_taken_back_wakes_nobody_for_nothing(host, rung):
+    alarm = Alarm(host, lambda: rung.append(host.now_ms), cancels=True)
+    for _ in range(3):
+        alarm.set(host.now_ms + 5)
+        alarm.set(None)
+        assert host.timers == []
+    alarm.set(1300)
+    host.pass_to(1300)
+    assert rung == [1300]

@@ -27,10 +27,16 @@ def http_sink(url, timeout_s=PATIENCE_S, secret=None, **settings):
         return HttpSink(PublishSection(url=url, timeout_s=timeout_s, **settings))
 
 
+async def attempt(sink, batch):
+    """What became of a batch, sent as the dispatcher does it: at once if that can be done."""
+    found = asyncio.get_running_loop().create_future()
+    return await found if sink.begin(batch, 0, found.set_result) else await sink.deliver(batch)
+
+
 async def delivered(sink, *batches):
     """What became of these batches, one after the other; then the sink lets go of its connection."""
     try:
-        return [await sink.deliver(batch) for batch in batches]
+        return [await attempt(sink, batch) for batch in batches]
     finally:
         sink.close()
 

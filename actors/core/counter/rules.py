@@ -8,8 +8,9 @@ Plays come from one consumer or several. Each numbers its messages itself, and h
 
 In a backlog, what the dispatcher asks waits for the next plays, so that one commit answers both.
 
-What the client confirmed is committed with the next plays, or alone some milliseconds later: until then the
-dispatcher keeps the batch, and tells it again to a counter that was killed.
+What the client confirmed waits for the next plays, and is heard before them; or it is heard alone some
+milliseconds later. Until it is committed the dispatcher keeps the batch, and tells it again to a counter that
+was killed.
 
 A recall is answered a piece at a time, each in a turn of its own, so that plays are counted meanwhile.
 
@@ -52,9 +53,10 @@ Received: TypeAlias = tuple[str, CounterInbox]  # the child that sent it, and th
 
 DISPATCHER = "dispatcher"
 HOLD_MS_MAX = 50
-RECORD_MS = 50  # `Published` alone waits so long for plays to be committed with
+RECORD_MS = 50  # `Published` waits so long for plays to be committed with
 BACKLOG_PLAYS = 256  # a message with so many is of a backlog
 COMPANY_MS = 10  # what the dispatcher asks in a backlog waits so long for plays to be committed with
+NEVER_MS = 1 << 62
 # Announcements wait at most 1/HOLD_SHARE of a deadline: less than half of the slack with which a batch leaves
 # early.
 HOLD_SHARE = 100
@@ -76,10 +78,9 @@ class CounterRules:
         self._at_once_below = at_once_below
         self._hold_ms = min(HOLD_MS_MAX, deadline_ms // HOLD_SHARE)
         self._said_ms = 0
-        self._recorded: list[str] = []  # the keys of batches whose `Published` is not committed yet
-        self._record_ms = 0  # when it is committed at the latest
         self._ahead_max_ns: int | None = None
-        self._waiting: list[Received] = []  # questions that wait for plays
+        self._waiting: list[Received] = []  # what waits for plays
+        self._wait_until_ms = 0  # how long it waits at most
         self._backlog_until_ms = 0
         self._recall_row = NO_ROW  # where a recall goes on
 
@@ -90,15 +91,22 @@ class CounterRules:
         """
         inbox = self._in_company(inbox, now_ms)
         ledger, ahead_ns = self.ledger, wall_ns - now_ms * 1_000_000
+        if not inbox and ledger.announced.least_ordinal is None and self._recall_row == NO_ROW:
+            return []
         if self._ahead_max_ns is None or ahead_ns > self._ahead_max_ns:
             self._ahead_max_ns = ahead_ns
         clock = wall_ns, self._ahead_max_ns - ahead_ns
         counted: dict[str, list[int]] = {}  # by consumer
         several: list[Plays] = []
         others: list[CounterInbox] = []
+        recorded: list[str] = []
         for peer, message in inbox:
             if isinstance(message, Plays):
                 several.append(message)
+            elif isinstance(message, Published):
+                ledger.publish(unpack_videos(message.videos), unpack_numbers(message.totals))
+                ledger.heard_of(message.stores)
+                recorded += message.batches
             else:
                 others.append(message)
             if isinstance(message, (Plays, Rejected)):
@@ -110,27 +118,28 @@ class CounterRules:
             answers += self._recall(*clock)
         ledger.take_realtime(self._at_once_below)
         effects: list[Commit | Send] = []
-        recorded: list[str] = []
-        if counted or answers or (self._recorded and now_ms >= self._record_ms):
+        if counted or answers or recorded:
             effects += self._commit(now_ms)
-            recorded, self._recorded = self._recorded, []
         # Commit before Counted: the consumer FINs on it, and nsqd forgets a message once it sees FIN.
         for consumer, numbers in counted.items():
             effects.append(Send(consumer, Counted(numbers)))
-        least = ledger.announced.least_ordinal
-        held = now_ms - self._said_ms < self._hold_ms and not answers and not recorded
-        if least is not None and (least < self._at_once_below or not held):
-            self._said_ms = now_ms
-            for pending in ledger.take_announcements(self._commits):
-                effects.append(Send(DISPATCHER, pending))
+        effects += self._announce(now_ms, may_wait=not answers and not recorded)
         for answer in answers:
             effects.append(Send(DISPATCHER, self._with_commits(answer)))
         if recorded:
             effects.append(Send(DISPATCHER, Recorded(recorded, self._commits)))
         return effects
 
+    def _announce(self, now_ms: int, may_wait: bool) -> list[Send]:
+        least = self.ledger.announced.least_ordinal
+        held = may_wait and now_ms - self._said_ms < self._hold_ms
+        if least is None or (least >= self._at_once_below and held):
+            return []
+        self._said_ms = now_ms
+        return [Send(DISPATCHER, pending) for pending in self.ledger.take_announcements(self._commits)]
+
     def _hear(self, messages: list[CounterInbox], now_ms: int, clock: tuple[int, int]) -> list[Answer]:
-        """Handle messages that are not plays. Returns the answers to the dispatcher."""
+        """Handle messages that are neither plays nor `Published`. Returns the answers to the dispatcher."""
         ledger = self.ledger
         answers: list[Answer] = []
         for message in messages:
@@ -141,12 +150,6 @@ class CounterRules:
                     answers += self._collect(message, *clock)
                 case CollectPublished():
                     answers.append(ledger.hand_out(message))
-                case Published():
-                    ledger.publish(unpack_videos(message.videos), unpack_numbers(message.totals))
-                    ledger.heard_of(message.stores)
-                    if not self._recorded:
-                        self._record_ms = now_ms + RECORD_MS
-                    self._recorded += message.batches
                 case Recall():
                     self._recall_row = 0
                 case _:
@@ -156,10 +159,9 @@ class CounterRules:
     def wakeup_ms(self) -> int | None:
         """When to call `handle` at the latest, with nothing; None if nothing is held."""
         announce_ms = [] if self.ledger.announced.least_ordinal is None else [self._said_ms + self._hold_ms]
-        record_ms = [self._record_ms] * bool(self._recorded)
-        waiting_ms = [self._backlog_until_ms] * bool(self._waiting)
+        waiting_ms = [self._wait_until_ms] * bool(self._waiting)
         recall_ms = [0] * (self._recall_row != NO_ROW)  # at once
-        return min(announce_ms + record_ms + waiting_ms + recall_ms, default=None)
+        return min(announce_ms + waiting_ms + recall_ms, default=None)
 
     def end(self, now_ms: int) -> list[Commit]:
         """What is still to be committed before the counter ends in order."""
@@ -167,17 +169,24 @@ class CounterRules:
 
     def hurry(self) -> None:
         """Let nothing wait for plays at the next `handle`: who asked has gone."""
-        self._backlog_until_ms = 0
+        self._wait_until_ms = 0
 
     def _in_company(self, inbox: list[Received], now_ms: int) -> list[Received]:
         """What to handle now, of what came and what has waited."""
-        if self._waiting:
-            inbox, self._waiting = [*self._waiting, *inbox], []
+        until_ms = self._wait_until_ms if self._waiting else NEVER_MS
         for _, one in inbox:
-            if isinstance(one, Plays) and len(one.videos) >= self.backlog_plays * VIDEO_BYTES:
-                self._backlog_until_ms = now_ms + COMPANY_MS
-                return inbox
-        if now_ms < self._backlog_until_ms and all(isinstance(one, Collect | Published) for _, one in inbox):
+            if isinstance(one, Published):
+                may_wait_ms = now_ms + RECORD_MS
+            elif isinstance(one, Collect):
+                may_wait_ms = self._backlog_until_ms
+            else:
+                may_wait_ms = 0
+                if isinstance(one, Plays) and len(one.videos) >= self.backlog_plays * VIDEO_BYTES:
+                    self._backlog_until_ms = now_ms + COMPANY_MS
+            until_ms = min(until_ms, may_wait_ms)
+        self._wait_until_ms = until_ms
+        inbox, self._waiting = [*self._waiting, *inbox], []
+        if until_ms > now_ms:
             inbox, self._waiting = [], inbox
         return inbox
 

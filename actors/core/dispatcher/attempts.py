@@ -84,6 +84,7 @@ class Attempts:
         self._left = self._left_before_failure = 0  # how many attempts
         self._held_up = 0  # how many of those on their way the disk holds up
         self._permitted_ms = 0.0
+        self._permit_ms = 0  # the same, rounded up
         self._resume_ms = 0
         self._once_more = False
 
@@ -105,7 +106,7 @@ class Attempts:
         """Use other limits from now on: see `__init__`. The rate counts from the attempt that left last."""
         before_ms, self.interval_ms = self.interval_ms, _interval_ms(rate_max_per_s)
         if self._left:
-            self._permitted_ms += self.interval_ms - before_ms
+            self._permit(self._permitted_ms + self.interval_ms - before_ms)
         is_busy = self._allowed < self.in_flight_max
         self._allowed = min(self._allowed, in_flight_max) if is_busy else in_flight_max
         self.in_flight_max = in_flight_max
@@ -119,7 +120,7 @@ class Attempts:
         self._once_more = False
         self._permit_next(now_ms)
         if self.interval_ms:
-            self.delays.answered(ceil(self._permitted_ms))  # the limit is the client's
+            self.delays.answered(self._permit_ms)  # the limit is the client's
         return self._left
 
     def departed(self, now_ms: int, late: bool) -> None:
@@ -133,7 +134,10 @@ class Attempts:
         # the rate must be exact. So a delay of up to one interval is made up for.
         late_ms = now_ms - self._permitted_ms
         start_ms = self._permitted_ms if 0 <= late_ms < self.interval_ms else now_ms
-        self._permitted_ms = start_ms + self.interval_ms
+        self._permit(start_ms + self.interval_ms)
+
+    def _permit(self, at_ms: float) -> None:
+        self._permitted_ms, self._permit_ms = at_ms, ceil(at_ms)
 
     def accepted(self, now_ms: int, offered_ms: int, attempt: int | None = None) -> None:
         """Note that the client accepted the batch. `offered_ms`: see `client_delays.py`.
@@ -219,11 +223,12 @@ class Attempts:
     def bound_rate_wait(self, now_ms: int, longest_ms: int) -> None:
         """Let one attempt leave now if the rate limit would delay it by more than `longest_ms`."""
         if self._permitted_ms - now_ms > longest_ms:
-            self._permitted_ms = now_ms
+            self._permit(now_ms)
 
     def next_ms(self) -> int:
         """When the next attempt may leave; a time in the past means now."""
-        return max(0 if self._once_more else self._resume_ms, ceil(self._permitted_ms))
+        resume_ms = 0 if self._once_more else self._resume_ms
+        return max(resume_ms, self._permit_ms)
 
     def may_leave(self, now_ms: int) -> bool:
         """Whether an attempt may leave now."""

@@ -74,6 +74,8 @@ def stored_together(effects: list[Effect]) -> list[Effect]:
     A `Store` joins an earlier one if only messages and batches leave between them. To store a batch sooner is
     safe.
     """
+    if len(effects) < 2:
+        return effects
     found, at = list[Effect](), -1
     for effect in effects:
         if isinstance(effect, Store):

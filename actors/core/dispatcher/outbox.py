@@ -8,7 +8,7 @@ key. The same content gets a new key only if its key has a new number (`numbered
 from enum import StrEnum
 from hashlib import blake2b
 
-from msgspec import Struct, structs
+from msgspec import Struct, json, structs
 
 from .. import guids
 from ..shards import shard_of
@@ -163,6 +163,11 @@ def make_batch(
         numbers = f" {entry.plays} {entry.arrived_ns} {entry.overdue:d}"
         digest.update(entry.video + numbers.encode())
     return Batch(digest.hexdigest(), trigger, entries, key_number=key_number, place=place)
+
+
+def payload_json(batch: Batch) -> bytes:
+    """The publish as the client gets it, in JSON."""
+    return json.encode(payload(batch))
 
 
 def payload(batch: Batch) -> dict[str, object]:

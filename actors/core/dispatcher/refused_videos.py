@@ -45,41 +45,41 @@ class _Try(Struct):
 
 
 class RefusedVideos:
-    """All refused videos, by GUID (16 bytes)."""
+    """All refused videos, by GUID (16 bytes). `known`: each of them, to be read only."""
 
     def __init__(self, stored: Iterable[RefusedVideo] = (), videos_max: int = VIDEOS_MAX):
         """`stored`: what an earlier dispatcher knew. Each of them is tried within a minute."""
         self._videos_max = videos_max
-        self._videos = {one.video: one for one in stored}
+        self.known = {one.video: one for one in stored}
         self._tries: dict[bytes, _Try] = {}
         self._heap: list[tuple[int, bytes]] = []  # when each is tried; what `_tries` does not say is over
-        self._unplanned = set(self._videos)  # those that have no `_Try` yet
+        self._unplanned = set(self.known)  # those that have no `_Try` yet
 
     def __len__(self) -> int:
-        return len(self._videos)
+        return len(self.known)
 
     def __contains__(self, video: object) -> bool:
-        return video in self._videos
+        return video in self.known
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._videos)
+        return iter(self.known)
 
     @property
     def is_full(self) -> bool:
         """Whether no more videos are kept."""
-        return len(self._videos) >= self._videos_max
+        return len(self.known) >= self._videos_max
 
     def get(self, video: bytes) -> RefusedVideo | None:
         """What is known of a video; None if it is not refused."""
-        return self._videos.get(video)
+        return self.known.get(video)
 
     def refuse(
         self, video: bytes, plays: int, answer: str, now_ms: int, offered_ms: int, again: bool, unsure: bool
     ) -> RefusedVideo:
         """Note that the client refused this video alone. Returns what to store."""
-        before = self._videos.get(video)
+        before = self.known.get(video)
         attempts = 1 if before is None else before.attempts + 1
-        one = self._videos[video] = RefusedVideo(video, plays, answer, attempts, again, unsure)
+        one = self.known[video] = RefusedVideo(video, plays, answer, attempts, again, unsure)
         known = self._tries.get(video)
         if known is not None and known.offered_ms is not None:
             offered_ms = known.offered_ms
@@ -88,14 +88,14 @@ class RefusedVideos:
 
     def tell_again(self, video: bytes, plays: int) -> RefusedVideo:
         """Note that a republish has this total of a refused video. Returns what to store."""
-        one = self._videos[video] = structs.replace(
-            self._videos[video], again=True, plays=max(plays, self._videos[video].plays)
+        one = self.known[video] = structs.replace(
+            self.known[video], again=True, plays=max(plays, self.known[video].plays)
         )
         return one
 
     def drop(self, videos: Iterable[bytes]) -> list[bytes]:
         """Forget these videos: the client has taken them. Returns those that were refused."""
-        gone = [video for video in videos if self._videos.pop(video, None) is not None]
+        gone = [video for video in videos if self.known.pop(video, None) is not None]
         for video in gone:
             self._tries.pop(video, None)
             self._unplanned.discard(video)
@@ -103,13 +103,13 @@ class RefusedVideos:
 
     def drop_first(self) -> tuple[bytes, ...]:
         """Forget the video that was refused first, if there is one too many. Returns it."""
-        if len(self._videos) <= self._videos_max:
+        if len(self.known) <= self._videos_max:
             return ()
-        return tuple(self.drop([next(iter(self._videos))]))
+        return tuple(self.drop([next(iter(self.known))]))
 
     def played(self, video: bytes, ordinal: int) -> None:
         """Note that a video has a pending play. `ordinal`: the total that this play made."""
-        one, known = self._videos.get(video), self._tries.get(video)
+        one, known = self.known.get(video), self._tries.get(video)
         if one is None or known is None or ordinal <= one.plays:
             return
         if (next_ms := known.last_ms + PLAYED_MS_MIN) < known.next_ms:
@@ -117,13 +117,13 @@ class RefusedVideos:
 
     def try_soon(self, now_ms: int, wanted: Callable[[RefusedVideo], bool]) -> None:
         """Try the videos for which `wanted` is true as soon as possible."""
-        for video, one in self._videos.items():
+        for video, one in self.known.items():
             if wanted(one):
                 self._move(video, self._try(video, now_ms), now_ms)
 
     def delay(self, video: bytes, now_ms: int) -> None:
         """Note that a video could not be tried: it is tried a little later."""
-        if video in self._videos:
+        if video in self.known:
             self._move(video, self._try(video, now_ms), now_ms + PAUSE_MS_FIRST)
 
     def next_ms(self, video: bytes) -> int:
@@ -148,7 +148,7 @@ class RefusedVideos:
         passed_over, found = [], None
         while found is None and (soonest_ms := self.soonest_ms(now_ms)) is not None and soonest_ms <= now_ms:
             if askable(self._heap[0][1]):
-                found = self._videos[self._heap[0][1]]
+                found = self.known[self._heap[0][1]]
             else:
                 passed_over.append(heapq.heappop(self._heap))
         for one in passed_over:
@@ -165,13 +165,13 @@ class RefusedVideos:
                 one.attempts,
                 max(0, self._try(one.video, now_ms).next_ms - now_ms),
             )
-            for one in islice(self._videos.values(), SHOWN_MAX)
+            for one in islice(self.known.values(), SHOWN_MAX)
         ]
 
     def _try(self, video: bytes, now_ms: int) -> _Try:
         known = self._tries.get(video)
         if known is None:
-            pause_ms = min(_pause_ms(self._videos[video].attempts), PLAYED_MS_MIN)
+            pause_ms = min(_pause_ms(self.known[video].attempts), PLAYED_MS_MIN)
             known = _Try(now_ms + pause_ms, now_ms, None)
             self._plan(video, known)
         return known

@@ -241,11 +241,11 @@ class Refusing(Changing):
             self._use_width(len(videos))
         if self.halving.accepted(held.part, len(videos)):
             self.refused.try_soon(now_ms, lambda one: one.unsure)
-        return tuple(self.refused.drop(videos)) if len(self.refused) else ()
+        return tuple(self.refused.drop(videos)) if self.refused.known else ()
 
     def _played(self, message: Pending) -> None:
         """Note the plays of refused videos."""
-        if len(self.refused):
+        if self.refused.known:
             for video, _, ordinal in by_video(message.videos, message.arrived_ns, message.ordinals):
                 self.refused.played(video, ordinal)
 

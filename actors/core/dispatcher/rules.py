@@ -239,7 +239,7 @@ class DispatcherRules(Confirming):
                 return effects
             if self.batches.asked:
                 return []
-        if len(self.refused) and (tried := self._try_refused(now_ms, due_ms)):
+        if self.refused.known and (tried := self._try_refused(now_ms, due_ms)):
             return tried
         effects, group = list[Effect](), Group()
         while due_ms is not None and due_ms <= now_ms and self._has_room_for(group):
@@ -279,12 +279,13 @@ class DispatcherRules(Confirming):
         next_ms = self.attempts.next_ms()
         if self.attempts.backing_off:
             return next_ms
-        in_doubt = self.batches.in_doubt
-        times_ms = [max(next_ms, held.again_ms) for held in in_doubt if not self._is_try(held)]
+        times_ms: list[int] = []
+        if in_doubt := self.batches.in_doubt:
+            times_ms = [max(next_ms, held.again_ms) for held in in_doubt if not self._is_try(held)]
         may_republish = self.republishing.requests and self.phase is Phase.IDLE and not self._draining
         if next_ms > self._looked_ms and may_republish:
             return next_ms  # the rate limit holds up a batch that is not due
-        if self.halving.parts or len(self.refused):
+        if self.halving.parts or self.refused.known:
             times_ms += self._refusing_wakeups_ms(next_ms)
         due_ms = self._next_due_ms()
         if due_ms is not None:

@@ -54,6 +54,43 @@ def test_an_attempt_on_a_kept_connection_that_ends_without_an_answer_is_one_requ
     assert len(asked) == 5
 
 
+def test_a_batch_leaves_in_the_call_that_begins_it_if_a_kept_connection_is_idle():
+    async def act(reader, writer):
+        while await read_request(reader):
+            writer.write(OK)
+
+    async def attempts():
+        async with client_that(act) as port:
+            sink, found = http_sink(f"http://127.0.0.1:{port}/"), []
+            assert not sink.begin(BATCHES[0], 0, found.append)
+            assert await sink.deliver(BATCHES[0]) == ACCEPTED
+            assert sink.begin(BATCHES[1], 0, found.append)
+            assert not sink.begin(BATCHES[2], 0, found.append), "the one connection is busy"
+            while not found:
+                await asyncio.sleep(0)
+            sink.close()
+            return found
+
+    assert asyncio.run(attempts()) == [ACCEPTED]
+
+
+def test_an_answer_is_judged_by_its_own_bytes_though_the_one_before_was_the_same_or_almost():
+    other = OK.replace(b" 200 ", b" 503 ")
+    answers = [OK, OK, other, OK, OK[:-1], OK]
+
+    async def act(reader, writer):
+        for answer in answers:
+            await read_request(reader)
+            writer.write(answer)
+            if answer == OK[:-1]:
+                await asyncio.sleep(0.01)
+                writer.write(OK[-1:])
+
+    yes = Outcome.ACCEPTED
+    outcomes = [one.outcome for one in deliveries_to(act, len(answers))]
+    assert outcomes == [yes, yes, Outcome.REFUSED, yes, yes, yes]
+
+
 def test_a_kept_connection_that_the_client_has_closed_is_not_used():
     asked = []
 

@@ -12,6 +12,7 @@ from actors.core.dispatcher.attempts import Outcome
 from actors.core.dispatcher.outbox import Entry, make_batch, payload
 from actors.core.triggers import Trigger
 from actors.sinks import MirroredSink, StdoutSink, open_sink
+from tests.support.acting_clients import attempt
 from tests.support.patience import PATIENCE_S
 from tests.support.queues import QUEUES, RawClient, open_queue
 from tests.support.recording_client import RecordingClient
@@ -121,7 +122,7 @@ def deliver(sink, *batches):
     async def send():
         try:
             await sink.reach()
-            found = [await sink.deliver(batch) for batch in batches]
+            found = [await attempt(sink, batch) for batch in batches]
             await sink.flush(PATIENCE_S)
             return found
         finally:

@@ -160,6 +160,32 @@ def test_the_confirmed_totals_are_committed_with_the_next_plays():
     assert dict(effects[0].changes.accounts.items())[V].published == 1
 
 
+def test_what_the_client_has_is_heard_before_the_plays_that_came_with_it():
+    machine = CounterRules(Ledger(SeenIds(3_600_000)), at_once_below=4, deadline_ms=60_000)
+    announced(machine, plays(1, 10, V))
+    facts, taken = announced(machine, plays(2, 20, V), published("b", V, 1))
+    assert (facts, taken) == ({V: [2, 2]}, {V: 2})
+    assert handle(machine, [published("c", V, 2)], NOW_MS, WALL_NS) == []
+    facts, taken = announced(machine, plays(3, 30, V))
+    assert (facts, taken) == ({V: [3, 3]}, {V: 3})
+
+
+def test_confirmed_totals_wait_no_longer_for_the_ones_that_come_after_them():
+    machine = confirmed()
+    assert handle(machine, [published("c", V, 1)], NOW_MS + RECORD_MS - 1, WALL_NS) == []
+    assert machine.wakeup_ms() == NOW_MS + RECORD_MS
+    effects = handle(machine, [], NOW_MS + RECORD_MS, WALL_NS)
+    assert effects[-1] == Send(DISPATCHER, Recorded(["b", "c"], 3))
+
+
+@pytest.mark.parametrize("after", [Collect(2, b""), Collect(2, V), Recall()])
+def test_no_question_overtakes_what_the_client_has(after):
+    effects = handle(confirmed(), [after], NOW_MS + 1, WALL_NS)
+    assert not said_videos(one for one in effects if isinstance(one, Send))
+    assert all(one.message.videos == b"" for one in effects if is_collected(one))
+    assert effects[-1] == Send(DISPATCHER, Recorded(["b"], 3))
+
+
 def announced(machine, *inbox):
     """What a counter announces of V and W, as {video: (ordinal, total)}, and what the commit before has."""
     effects = handle(machine, list(inbox), NOW_MS, WALL_NS)
@@ -206,7 +232,7 @@ def test_what_is_pending_is_said_before_recorded():
     handle(machine, [plays(2, 20, V)], NOW_MS, WALL_NS)
     effects = handle(machine, [published("b", V, 1)], NOW_MS, WALL_NS)
     effects += handle(machine, [], NOW_MS + RECORD_MS, WALL_NS)
-    assert kinds(effects) == [(DISPATCHER, Pending), Commit, (DISPATCHER, Recorded)]
+    assert kinds(effects) == [Commit, (DISPATCHER, Pending), (DISPATCHER, Recorded)]
 
 
 def test_what_is_pending_is_said_before_the_answer_to_a_collect_that_came_with_it():
@@ -321,6 +347,7 @@ def test_the_figures_are_the_ledgers():
         WALL_NS,
     )
     handle(machine, [published("b", W, 1)], NOW_MS, WALL_NS)
+    handle(machine, [], NOW_MS + RECORD_MS, WALL_NS)
     figures = machine.stats()
     assert (figures.counted, figures.redelivered, figures.dead_lettered) == (2, 1, 1)
     assert (figures.videos, figures.pending_videos) == (2, 1)
