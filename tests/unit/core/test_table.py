@@ -39,9 +39,9 @@ class Little(VideoTable):
         super().__init__(*arguments)
         self.put_in = []
 
-    def _put_in(self, start, at):
+    def _put_in(self, start, at, differ=False):
         self.put_in.append(len(at))
-        return super()._put_in(start, at)
+        return super()._put_in(start, at, differ)
 
     def _with_slots(self, slots):
         other = super()._with_slots(slots)

@@ -81,9 +81,9 @@ def test_no_call_touches_all_rows_of_a_table_that_has_become_sparse(monkeypatch)
     opened = []
 
     class Counted(VideoTable):
-        def _put_in(self, start, at):
+        def _put_in(self, start, at, differ=False):
             opened.append(len(at))
-            return super()._put_in(start, at)
+            return super()._put_in(start, at, differ)
 
     monkeypatch.setattr(module, "VideoTable", Counted)
     monkeypatch.setattr(module, "MOVED_ROWS", 1000)
