@@ -93,9 +93,9 @@ class _Blocks(VideoTable):
         self.took_ns.clear()
         return super().reindex()
 
-    def _put_block_in(self, start: int, differ: bool = False) -> Int32s:
+    def _put_block_in(self, start: int) -> Int32s:
         began_ns = time.process_time_ns()
-        found = super()._put_block_in(start, differ)
+        found = super()._put_block_in(start)
         self.took_ns.append(time.process_time_ns() - began_ns)
         return found
 

@@ -39,9 +39,13 @@ class Little(VideoTable):
         super().__init__(*arguments)
         self.put_in = []
 
-    def _put_in(self, start, at, differ=False):
+    def _put_in(self, start, at):
         self.put_in.append(len(at))
-        return super()._put_in(start, at, differ)
+        return super()._put_in(start, at)
+
+    def _put_all_in(self, start):
+        self.put_in.append(super()._put_all_in(start))
+        return self.put_in[-1]
 
     def _with_slots(self, slots):
         other = super()._with_slots(slots)
