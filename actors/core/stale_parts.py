@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 
-from .columns import Int64s, Numbers
+from .columns import Int64s, Numbers, distinct
 
 FEW = 32  # up to this many rows are looked at one by one, without numpy's calls
 
@@ -25,6 +25,10 @@ class StaleParts:
         self._part_rows = part_rows
         # An OrderedDict: a plain dict walks over all deleted keys to find its oldest.
         self._since = OrderedDict(since)
+        # By part, whether it is in `_since`: with many videos each write changes rows of hundreds of parts.
+        # The last place is of no part, and stands for all parts that have no place.
+        self._is_stale = np.zeros(max(self._since, default=-1) + 2, np.bool_)
+        self._is_stale[list(self._since)] = True
 
     def copy(self) -> Self:
         """Another one that knows the same."""
@@ -34,25 +38,37 @@ class StaleParts:
         """Note that the `number`th write changes these rows. Numbers never fall."""
         if len(rows) <= FEW:
             for row in rows.tolist():
-                self._since.setdefault(row // self._part_rows, number)
+                self._add(row // self._part_rows, number)
             return
         rows = np.asarray(rows)
         shift = self._part_rows.bit_length() - 1
         power_of_two = self._part_rows == 1 << shift  # numpy divides five times as slowly as it shifts
         changed = rows >> shift if power_of_two else rows // self._part_rows
-        marked = np.zeros(int(changed.max()) + 1, np.bool_)
-        marked[changed] = True
-        for part in np.flatnonzero(marked).tolist():
-            self._since.setdefault(part, number)
+        are_stale = self._is_stale.take(changed, mode="clip")
+        if not are_stale.all():  # most parts are stale already
+            for part in distinct([changed[~are_stale]]).tolist():
+                self._add(part, number)
 
     def written(self, part: int) -> None:
         """Note that a part was written, with all changes so far."""
-        self._since.pop(part, None)
+        if self._since.pop(part, None) is not None:
+            self._is_stale[part] = False
 
     def take(self) -> int | None:
         """The part that was changed longest ago, or None: it is written now, with all changes so far."""
-        return self._since.popitem(last=False)[0] if self._since else None
+        if not self._since:
+            return None
+        part, _ = self._since.popitem(last=False)
+        self._is_stale[part] = False
+        return part
 
     def needed_from(self, otherwise: int) -> int:
         """The number of the first write that is needed still; `otherwise` if none is."""
         return next(iter(self._since.values()), otherwise)
+
+    def _add(self, part: int, number: int) -> None:
+        if part not in self._since:
+            self._since[part] = number
+            if part + 1 >= len(self._is_stale):
+                self._is_stale = np.append(self._is_stale, np.zeros(part + 1, np.bool_))
+            self._is_stale[part] = True

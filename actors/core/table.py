@@ -127,6 +127,18 @@ class VideoTable:
     def _put_block_in(self, start: int) -> Int32s:
         return self._put_in(start, self._first_slots(self.cells[start : start + self.block_rows]))
 
+    def _put_all_in(self, start: int) -> int:
+        """`_put_block_in`, for videos that are known to differ: none is looked at. Returns how many."""
+        slots, at = self._slots, self._first_slots(self.cells[start : start + self.block_rows])
+        count = len(at)
+        rows = np.arange(start, start + count, dtype=np.int32)
+        while len(rows):
+            free = (slots.take(at) == EMPTY).nonzero()[0]
+            slots[at.take(free)] = rows.take(free)  # if several want one slot, one gets it
+            left = (slots.take(at) != rows).nonzero()[0]
+            rows, at = rows.take(left), (at.take(left) + 1) & (len(slots) - 1)
+        return count
+
     def _make_room(self, end: int) -> bool:
         """Do what is due before there are `end` rows. Returns whether other slots are used from now on."""
         before = self._slots
@@ -147,7 +159,7 @@ class VideoTable:
             larger._slots[self._emptied : self._emptied + BLOCK_SLOTS] = EMPTY
             self._emptied += BLOCK_SLOTS
             return
-        self._moved += len(larger._put_block_in(self._moved))
+        self._moved += larger._put_all_in(self._moved)
         if self._moved == len(self):
             self._set_slots(larger._slots)
 
@@ -186,12 +198,12 @@ class VideoTable:
             found = slots.take(at)
             left = (found != rows).nonzero()[0]
         while len(left) > FEW:
-            left = left[_others(cells, found.take(left), cells.take(start + left, axis=0))]
-            at[left] = beyond = (at.take(left) + 1) & (len(slots) - 1)
+            left = left[_differ(cells.take(found.take(left), axis=0), cells.take(start + left, axis=0))]
+            beyond, own = (at.take(left) + 1) & (len(slots) - 1), rows.take(left)
             free = (slots.take(beyond) == EMPTY).nonzero()[0][::-1]
-            slots[beyond.take(free)] = rows.take(left.take(free))
-            found[left] = has = slots.take(beyond)
-            left = left[has != rows.take(left)]
+            slots[beyond.take(free)] = own.take(free)
+            at[left], found[left] = beyond, (has := slots.take(beyond))
+            left = left[has != own]
         for place in left.tolist():
             at[place] = slot = self._slot(*cells[start + place, :2].tolist())
             if slots[slot] == EMPTY:

@@ -1,6 +1,8 @@
 """The part that was changed longest ago is written next, however many rows change at once."""
 
 from array import array
+from functools import partial
+from random import Random
 
 import numpy as np
 import pytest
@@ -35,3 +37,25 @@ def test_a_part_that_was_written_needs_no_earlier_change_and_is_not_taken(times)
     stale.written(5)
     assert (stale.needed_from(99), stale.take(), stale.take()) == (4, 6, None)
     assert (other.needed_from(99), other.take()) == (1, 5)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_changes_and_writes_are_those_of_a_list_in_the_order_of_the_first_changes(seed):
+    chance, stale, model = Random(seed), StaleParts(ROWS), list[tuple[int, int]]()
+    for number in range(1, 200):
+        parts = [chance.randrange(chance.choice([4, 300])) for _ in range(chance.choice([1, FEW, 3 * FEW]))]
+        is_array = len(parts) > FEW
+        stale.changed(
+            (np.array if is_array else partial(array, "q"))([part * ROWS for part in parts]), number
+        )
+        fresh = dict.fromkeys(sorted(parts) if is_array else parts)
+        model += [(part, number) for part in fresh if part not in dict(model)]
+        if chance.random() < 0.5:
+            assert stale.take() == (model.pop(0)[0] if model else None)
+        if chance.random() < 0.1:
+            written = chance.randrange(300)
+            stale.written(written)
+            model = [one for one in model if one[0] != written]
+        if chance.random() < 0.1:
+            stale = stale.copy()
+        assert stale.needed_from(number + 1) == (model[0][1] if model else number + 1)

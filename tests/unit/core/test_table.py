@@ -43,6 +43,10 @@ class Little(VideoTable):
         self.put_in.append(len(at))
         return super()._put_in(start, at)
 
+    def _put_all_in(self, start):
+        self.put_in.append(super()._put_all_in(start))
+        return self.put_in[-1]
+
     def _with_slots(self, slots):
         other = super()._with_slots(slots)
         other.put_in = self.put_in
