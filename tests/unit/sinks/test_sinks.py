@@ -506,6 +506,13 @@ def test_a_mirrored_batch_is_on_stdout_before_it_counts_as_published(pipe):
     assert [line["batch"] for line in read_lines(pipe[0], 3)] == [BATCH.key] * 3
 
 
+def test_a_line_on_stdout_has_the_spaces_that_json_puts_there(tmp_path):
+    with open(tmp_path / "publishes", "ab") as file:
+        asyncio.run(StdoutSink(file.fileno()).deliver(BATCH))
+    line = (tmp_path / "publishes").read_text()
+    assert line == json.dumps(json.loads(line)) + "\n"
+
+
 @pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="this system can't write without waiting")
 @pytest.mark.parametrize("kind", ["pipe", "file"])
 def test_a_line_that_stdout_takes_at_once_needs_no_thread(kind, pipe, tmp_path):
