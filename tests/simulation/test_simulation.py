@@ -35,7 +35,7 @@ FOUND_BY = {
     "NeverResumes": (13,),
     "ForgetsSeenIds": (12,),
     "ForgetsWhileTheDiskFails": ((714306, 5),),
-    "AnswersOneConsumer": (301, 1507),
+    "AnswersOneConsumer": (19, 2839),
     "IgnoresRecall": (1, 12),
     "ForgetsTheRestOfARecall": (1, 38),
     "KeepsWhatItHeld": (309, 762),
