@@ -178,7 +178,7 @@ class TotalsHandler(ReferenceHandler):
         bounds = self._bounds()
         if bounds is None:
             return
-        if factors := self.get_query_argument("sum", ""):
+        if (factors := self.get_query_argument("sum", None)) is not None:
             await self._answer_sum(factors)
         elif RECORDS in self.request.headers.get("Accept", "") and not bounds.top:
             await send_bytes(self, records_within(self.client.listing, bounds), RECORDS)
@@ -194,7 +194,7 @@ class TotalsHandler(ReferenceHandler):
         try:
             self.answer({"sum": await sum_within(self.client.listing, factors)})
         except ValueError as error:
-            self.answer({"error": f"{error}: a sum needs 48 hexadecimal digits"}, 400)
+            self.answer({"error": str(error)}, 400)
 
     def _bounds(self) -> Bounds | None:
         """The bounds in the query; None if it is refused. Other words in it always were, and are, ignored."""

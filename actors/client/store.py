@@ -119,10 +119,11 @@ class ClientStore:
             )
             journal = self._database.execute("SELECT content FROM journal ORDER BY number").fetchall()
             taken = [msgspec.msgpack.decode(content, type=Taken) for (content,) in journal]
-        except (sqlite3.Error, msgspec.DecodeError, ValueError) as error:
+            self._publishes, self._broken = audit.statistics.publishes_total(), len(audit.broken)
+            receipts = audit.receive_again(taken)
+        except (sqlite3.Error, msgspec.DecodeError, TypeError, ValueError) as error:
             raise self._failed("read", error) from error
-        self._publishes, self._broken = audit.statistics.publishes_total(), len(audit.broken)
-        self._note(audit.receive_again(taken), begun=True)
+        self._note(receipts, begun=True)
         return audit
 
     def commit(self, taken: Sequence[Taken], receipts: Sequence[Receipt], audit: Audit) -> None:

@@ -1,6 +1,7 @@
 """The totals that are asked for, as they were published: of a video, of those with the most plays, of all."""
 
 from collections.abc import AsyncIterator
+from string import hexdigits
 
 import numpy as np
 
@@ -47,9 +48,11 @@ async def records_within(listing: Listing, bounds: Bounds) -> AsyncIterator[byte
 
 async def sum_within(listing: Listing, factors: str) -> int:
     """The `sum_of` all totals. `factors`: in hexadecimal. Raises `ValueError`, `StoreFailure`."""
+    if len(factors) != 2 * FACTORS_BYTES or not set(factors) <= set(hexdigits):
+        raise ValueError(
+            f"sum has {len(factors)} characters, expected {2 * FACTORS_BYTES} hexadecimal digits"
+        )
     binary = bytes.fromhex(factors)
-    if len(binary) != FACTORS_BYTES:
-        raise ValueError(f"sum has {len(binary)} bytes, expected {FACTORS_BYTES}")
     found = 0
     async for part in listing.parts(SEARCHED_VIDEOS):
         found += sum_of(part[:, :PLAYS], part[:, PLAYS], binary)

@@ -6,6 +6,8 @@
 import json
 from pathlib import Path
 
+from .regular import open_regular
+
 NAME = "ledgers.json"
 
 
@@ -21,7 +23,8 @@ def ledgers_folder(state_dir: str | Path) -> str:
 
 def _read(state_dir: str | Path, key: str) -> str:
     try:
-        found = json.loads((Path(state_dir) / NAME).read_bytes())
+        with open_regular(Path(state_dir) / NAME) as file:
+            found = json.loads(file.read())
     except (OSError, ValueError, RecursionError):
         return ""
     value = found.get(key) if isinstance(found, dict) else None

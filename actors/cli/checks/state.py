@@ -13,9 +13,13 @@ from pathlib import Path
 from ...config import Settings
 from ...core.words import counted
 from ...sinks import reason_of
+from ...store.elsewhere import check_elsewhere
 from ...store.folder import check_complete, find
+from ...store.older import check_ages
+from ...store.publish_totals import read_totals
 from ...store.snapshot import open_snapshot
 from ...store.topic import check_topic
+from ...store.untouched import left_if_refused
 from ...system import runfile
 from ...system.direct_http import open_directly
 from ...system.exits import Failure, StoreFailure
@@ -76,6 +80,12 @@ def check_store(settings: Settings) -> Finding:
         outbox = found.outbox(state_dir)
         with open_snapshot(outbox) as connection:
             check_topic(outbox, connection, settings.nsq.topic, settings.nsq.play_id)
+            stores = read_totals(connection).stores
+        if not runfile.is_held(state_dir):  # else they go on while we look
+            synchronous = settings.counters.synchronous
+            check_elsewhere(state_dir, outbox, stores, synchronous)
+            with left_if_refused(found.files(state_dir)):
+                check_ages(state_dir, found, range(found.shards), synchronous)
     except Failure as failure:
         return fails(STORE, str(failure))
     topic = settings.nsq.topic

@@ -261,6 +261,43 @@ def test_a_page_that_is_damaged_is_refused_and_left_as_it_was(tmp_path):
     assert contents(file.parent) == before
 
 
+@pytest.mark.parametrize("value", ["''", "'abc'", "x''", "x'c1'", "5", "1.5"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "INSERT INTO journal VALUES (99, {})",
+        "INSERT INTO changes VALUES (99, {})",
+        "UPDATE parts SET content = {}",
+        "UPDATE statistics SET packed = {}",
+    ],
+)
+def test_a_value_that_is_damaged_is_refused_in_words(tmp_path, monkeypatch, damage, value):
+    monkeypatch.setattr(client_store, "JOURNAL_MAX", 1)
+    path = tmp_path / "client"
+    with contextlib.closing(ClientStore(path)) as store:
+        audit = store.load(Promises())
+        for number in range(1, 5):  # more than the journal takes, so that all tables have something
+            take(store, audit, number)
+    with contextlib.closing(sqlite3.connect(path / FILE_NAME)) as connection, connection:
+        assert connection.execute(damage.format(value)).rowcount == 1
+    with contextlib.closing(ClientStore(path)) as store, pytest.raises(StoreFailure, match="cannot be read"):
+        store.load(Promises())
+
+
+def test_a_video_in_the_journal_that_is_no_guid_is_refused_in_words(tmp_path):
+    file = filled(tmp_path / "client")
+    with contextlib.closing(sqlite3.connect(file)) as connection, connection:
+        ((content,),) = connection.execute("SELECT content FROM journal").fetchall()
+        at = content.rindex(b"-")
+        damaged = content[: at - 1] + b"g" + content[at:]
+        connection.execute("UPDATE journal SET content = ?", (damaged,))
+    with (
+        contextlib.closing(ClientStore(file.parent)) as store,
+        pytest.raises(StoreFailure, match="cannot be read"),
+    ):
+        store.load(Promises())
+
+
 @pytest.mark.parametrize("left", [0, 1000, 5000])
 def test_a_store_that_was_cut_short_is_refused_or_said_to_be_empty(tmp_path, left, caplog):
     file = filled(tmp_path / "client")

@@ -153,8 +153,9 @@ def test_the_reference_client_answers_with_records(tmp_path):
         found = ask_totals(own)
         factors = bytes(range(24))
         summed = asked_totals(own).begin_sum(factors)()
-        with pytest.raises(urllib.error.HTTPError, match="400"):
-            urllib.request.urlopen(f"http://{address}/totals?sum=0f", timeout=PATIENCE_S)
+        for bad in ("", "0f", "0" * 47 + "g", "%20" + "0" * 47):
+            with pytest.raises(urllib.error.HTTPError, match="400"):
+                urllib.request.urlopen(f"http://{address}/totals?sum={bad}", timeout=PATIENCE_S)
         with urllib.request.urlopen(f"http://{address}/totals", timeout=PATIENCE_S) as answer:
             assert json.load(answer) == {guids.text(one): plays for one, plays in told.items()}
             assert answer.headers["Content-Type"] == JSON
