@@ -153,15 +153,21 @@ def compare(
 def _compare(
     state_dir: str, ledgers: LedgerSet, totals: ClientTotals, opened: Opener
 ) -> tuple[list[Ahead], int]:
-    """Of which videos the client has more than the ledgers, and of how many less than was published."""
-    factors = os.urandom(FACTORS_BYTES)
-    client_sum = totals.begin_sum(factors)  # the client makes it while the ledgers are read
+    """Of which videos the client has more than the ledgers, and of how many less than was published.
+
+    Where nothing was counted, the client is not asked.
+    """
+    factors, client_sum = os.urandom(FACTORS_BYTES), None
     found: dict[int, Accounts] = {}
     for shard in range(ledgers.shards):
         path = ledgers.ledger(state_dir, shard)
         # its counter refuses a ledger that can't be read
         with contextlib.suppress(StoreFailure), opened(path) as connection:
             found[shard] = read_accounts(path, connection, to_look_up=False)
+            if client_sum is None and len(found[shard]):
+                client_sum = totals.begin_sum(factors)  # the client makes it while the others are read
+    if client_sum is None:
+        return [], 0
     told_sum = client_sum()
     if told_sum is not None and _are_as_published(found, factors, told_sum):
         return [], 0

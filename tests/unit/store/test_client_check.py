@@ -11,7 +11,7 @@ from actors.core.columns import pack_numbers
 from actors.core.counter.ledger import Ledger
 from actors.core.counter.seen_ids import SeenIds
 from actors.core.messages import Plays
-from actors.core.total_columns import TotalColumns
+from actors.core.total_columns import NoTotals, TotalColumns
 from actors.store import SqliteLedgerStore, ledger_path, outbox_path
 from actors.store.backup import backup
 from actors.store.client_check import RESTORED, check_before_start, check_client
@@ -68,6 +68,27 @@ def test_a_ledger_that_can_not_be_read_is_left_to_its_counter(state_dir):
 
 def test_nothing_is_compared_where_nothing_was_counted(tmp_path):
     assert check_client(str(tmp_path), CLIENT, TotalColumns.of({V: 5})) == 0
+    SqliteLedgerStore(str(tmp_path), 0, 2, "NORMAL").close()
+    assert check_client(str(tmp_path), CLIENT, NeverAsked()) == 0
+
+
+def test_a_client_that_does_not_say_its_totals_is_a_line_of_the_log(state_dir, caplog):
+    assert check_client(state_dir, CLIENT, Silent()) == 0
+    assert caplog.messages == ["it is silent"]
+
+
+class NeverAsked:
+    """A client that must not be asked."""
+
+
+class Silent:
+    """A client that does not say its totals."""
+
+    def begin_sum(self, factors):
+        def wait_for_sum():
+            raise NoTotals("it is silent")
+
+        return wait_for_sum
 
 
 def test_a_check_before_the_start_says_what_the_start_will_say(state_dir, tmp_path):
