@@ -32,6 +32,16 @@ def test_what_came_from_the_old_address_is_known_at_the_new_one_and_what_is_new_
     assert len(seen) == size + 4
 
 
+@pytest.mark.parametrize("each", [1, FEW, 500])
+def test_what_came_over_a_long_time_is_known_at_the_new_address(each):
+    """The ids of some seconds, in as many buckets."""
+    seen = SeenIds(WINDOW_MS)
+    known = [(bucket << BUCKET_SHIFT) + number for bucket in range(5) for number in range(each)]
+    admitted(seen, OLD, known)
+    assert admitted(seen, NEW, [*known, 9 << BUCKET_SHIFT]) == [9 << BUCKET_SHIFT]
+    assert len(seen) == len(known) + 1
+
+
 def test_it_is_known_after_a_restart_and_each_row_can_be_deleted():
     seen = SeenIds(WINDOW_MS)
     admitted(seen, OLD, range(100))
