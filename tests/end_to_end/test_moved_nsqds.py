@@ -367,6 +367,11 @@ def test_two_nsqds_of_one_host_are_both_counted_exactly_and_one_line_says_what_t
         other.fill()
         service.start()
         wait_counted(service, 2 * PLAYS)
+
+        def lines():
+            return [line for line in service.log().splitlines() if "-node-id" in line]
+
+        wait_until(lambda: len(lines()) == 1, "a line of the first consumer, which looks now and again")
         before = clients(one, other)
         service.command("kill", "consumer")
         # What an nsqd sends to the killed one before it sees the end comes again after `nsq.msg_timeout_s`.
@@ -383,10 +388,6 @@ def test_two_nsqds_of_one_host_are_both_counted_exactly_and_one_line_says_what_t
             found = told(service, each)
             assert found["identity"] == "address"
             assert found["node_id"] is not None
-
-        def lines():
-            return [line for line in service.log().splitlines() if "-node-id" in line]
-
         wait_until(lambda: len(lines()) == 2, "a line of each consumer")
         assert one.tcp_address in lines()[0] and other.tcp_address in lines()[0]
         assert counted_in_the_end(service, [one, other]) == 2 * (PLAYS + MORE)
