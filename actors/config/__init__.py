@@ -3,8 +3,9 @@
 `config.toml` is the reference of what may be set. Knows nothing of what the settings are used for.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..system.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from .contradictions import listeners
@@ -115,14 +116,6 @@ _WHERE = {
     "text": ("is_stream",),
     "while_running": ("SETTABLE", "checked_value", "with_values"),
 }
-_MODULES = {name: module for module, names in _WHERE.items() for name in names}
-
 
 if not TYPE_CHECKING:  # else every name would be there for mypy
-
-    def __getattr__(name: str) -> Any:
-        """Return what a module of this package has under that name. Called by Python."""
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(f".{_MODULES[name]}", __name__), name)
-        return value
+    __getattr__ = lazy_names(__name__, _WHERE)

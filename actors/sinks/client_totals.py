@@ -91,7 +91,7 @@ def asked_totals(settings: Settings) -> AskedTotals | None:
 
 
 def totals_of(settings: Settings) -> TotalColumns | None:
-    """The totals that the client has. None if there is none that can be asked.
+    """Ask the client for all its totals. Returns None if there is no client that can be asked.
 
     Raises `NoTotals`, or `Failure` if a setting can't be used.
     """

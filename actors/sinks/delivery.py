@@ -60,7 +60,7 @@ class Sink:
 
         `held_up_ms`: for how long the client has delayed the batch. A sink tells the client if it can.
         """
-        raise NotImplementedError  # the one method that every sink has of its own
+        raise NotImplementedError  # abstract: each sink sends in its own way
 
     def begin(self, batch: Batch, held_up_ms: int, done: Callable[[Delivery], None]) -> bool:
         """Send a batch once, now, and call `done` with the result later: costs less than `deliver`.

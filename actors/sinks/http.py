@@ -105,7 +105,7 @@ class HttpSink(Sink):
         return _Exchange(connection, batch.key, request, packed is not None, credentials.token)
 
     def _judged(self, exchange: "_Exchange", answer: Answer | Exception) -> Delivery:
-        """What the answer means for the batch. `answer`: it, or why there is none."""
+        """Return what the answer means for the batch. `answer`: an exception says why none came."""
         if isinstance(answer, TimeoutError):
             return Delivery(Outcome.UNKNOWN, f"no answer within {self._timeout_s:g} s")
         if isinstance(answer, EOFError | OSError):

@@ -26,8 +26,9 @@ by an empty one. This package does not know what the numbers mean.
     totals.py     the totals of all shards, also while a service runs
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..system.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from .folder import begin_if_new, ledger_path, outbox_path
@@ -60,14 +61,6 @@ _WHERE = {
     "protocols": ("LedgerStore", "OutboxStore"),
     "totals": ("TotalsReader",),
 }
-_MODULES = {name: module for module, names in _WHERE.items() for name in names}
-
 
 if not TYPE_CHECKING:  # else every name would be there for mypy
-
-    def __getattr__(name: str) -> Any:
-        """Return what a module of this package has under that name. Called by Python."""
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(f".{_MODULES[name]}", __name__), name)
-        return value
+    __getattr__ = lazy_names(__name__, _WHERE)

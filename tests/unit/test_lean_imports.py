@@ -94,6 +94,6 @@ def test_stop_imports_nothing_of_the_work(tmp_path):
 def test_every_name_of_the_settings_is_imported_from_where_it_is():
     for name in config.__all__:
         assert getattr(config, name) is not None
-    assert set(config._MODULES) == set(config.__all__)
+    assert {name for names in config._WHERE.values() for name in names} == set(config.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = config.nothing
